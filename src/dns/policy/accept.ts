@@ -1,0 +1,92 @@
+/**
+ * What becomes of a datagram or a TCP message before anybody looks for an answer: take, refuse with an rcode, or drop.
+ *
+ * RFC 1035 section 4.1, RFC 6891 sections 6.1.1 and 6.1.3, RFC 8906 section 3 (always a reply, never a drop, to what
+ * is a query at all), RFC 9619 section 4 (one question). Bytes behind the last record are ignored: they carry no meaning, and nothing of a client's
+ * message but its question is ever sent on.
+ */
+
+import type { Edns } from '../wire/edns.ts'
+import {
+  ANCOUNT_AT,
+  ARCOUNT_AT,
+  Flag,
+  HEADER_OCTETS,
+  NSCOUNT_AT,
+  Opcode,
+  opcodeOf,
+  QDCOUNT_AT,
+  Rcode,
+  readUint16,
+} from '../wire/header.ts'
+import { flagsOf, idOf, type Query, readAdditional, readQuestion } from '../wire/query.ts'
+import { RecordClass, RecordType } from '../wire/record-type.ts'
+
+export type DropReason = 'short' | 'response'
+
+export type Acceptance =
+  | { readonly kind: 'take'; readonly query: Query }
+  /** `query` where the question could be read, to be echoed. */
+  | {
+      readonly kind: 'refuse'
+      readonly rcode: number
+      readonly query: Query | undefined
+      readonly edns: Edns | undefined
+    }
+  | { readonly kind: 'drop'; readonly reason: DropReason }
+
+const DROP_SHORT: Acceptance = { kind: 'drop', reason: 'short' }
+const DROP_RESPONSE: Acceptance = { kind: 'drop', reason: 'response' }
+
+/** The only EDNS version there is (RFC 6891 section 6.1.3). */
+const EDNS_VERSION = 0
+
+/** The verdict over a message from a client; the bytes may be reused when it returns. */
+export function accept(message: Uint8Array): Acceptance {
+  if (message.length < HEADER_OCTETS) return DROP_SHORT
+  const flags = flagsOf(message)
+  // A response to a response is how loops begin; silence is the only safe answer.
+  if ((flags & Flag.Response) !== 0) return DROP_RESPONSE
+
+  if (readUint16(message, QDCOUNT_AT) !== 1) return refuse(opcodeRcode(flags), undefined, undefined)
+  const reading = readQuestion(message, message.length)
+  if (reading === undefined) return refuse(opcodeRcode(flags), undefined, undefined)
+  const { question, end } = reading
+  const withoutEdns: Query = {
+    id: idOf(message),
+    flags,
+    question,
+    questionWire: Uint8Array.prototype.slice.call(message, HEADER_OCTETS, end),
+    edns: undefined,
+  }
+  if (readUint16(message, ANCOUNT_AT) !== 0) return refuse(opcodeRcode(flags), withoutEdns, undefined)
+  if (readUint16(message, NSCOUNT_AT) !== 0) {
+    // An IXFR carries its SOA there (RFC 1995 section 3); it deserves the refusal that it gets.
+    return refuse(question.type === RecordType.IXFR ? Rcode.Refused : opcodeRcode(flags), withoutEdns, undefined)
+  }
+  const additional = readAdditional(message, end, message.length, readUint16(message, ARCOUNT_AT))
+  if (!additional.ok) return refuse(opcodeRcode(flags), withoutEdns, undefined)
+  const edns = additional.edns
+  if (opcodeOf(flags) !== Opcode.Query) return refuse(Rcode.NotImp, undefined, edns)
+
+  const query: Query = edns === undefined ? withoutEdns : { ...withoutEdns, edns }
+  if (edns !== undefined && edns.version !== EDNS_VERSION) return refuse(Rcode.BadVers, query, edns)
+  if (question.class !== RecordClass.IN) return refuse(Rcode.Refused, query, edns)
+  if (question.type === RecordType.OPT) return refuse(Rcode.FormErr, query, edns)
+  if (isMetaType(question.type)) return refuse(Rcode.Refused, query, edns)
+  return { kind: 'take', query }
+}
+
+function refuse(rcode: number, query: Query | undefined, edns: Edns | undefined): Acceptance {
+  return { kind: 'refuse', rcode, query, edns }
+}
+
+/** An opcode that we do not implement is said first: its message need not look like a query at all. */
+function opcodeRcode(flags: number): number {
+  return opcodeOf(flags) === Opcode.Query ? Rcode.FormErr : Rcode.NotImp
+}
+
+/** Transfers and transaction types: nothing that a cache or a forwarder may answer (RFC 5936, RFC 8945). */
+function isMetaType(type: number): boolean {
+  return type >= RecordType.TKEY && type <= RecordType.MAILA
+}

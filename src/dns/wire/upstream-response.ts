@@ -1,0 +1,245 @@
+/**
+ * An upstream's response, checked and turned into an `Answer` without decoding its records.
+ *
+ * Every record is walked once: bounds, where the TTLs stand, what the rules of caching need to know. The OPT is taken
+ * out; every other octet stays as it came (RFC 3597, RFC 5625 section 4).
+ */
+
+import type { Answer } from '../answer.ts'
+import { type Edns, type ExtendedError, readOpt } from './edns.ts'
+import {
+  ANCOUNT_AT,
+  ARCOUNT_AT,
+  Flag,
+  HEADER_OCTETS,
+  NSCOUNT_AT,
+  opcodeOf,
+  QDCOUNT_AT,
+  readUint16,
+  readUint32,
+  writeUint16,
+} from './header.ts'
+import { endOfName, type Name, readName, skipName } from './name.ts'
+import { flagsOf, idOf, type Question, readQuestion } from './query.ts'
+import { RecordClass, RecordType } from './record-type.ts'
+
+/** What stands between a record's owner name and its rdata: type, class, ttl, rdlength. */
+const RECORD_FIXED_OCTETS = 10
+
+/** RFC 2181 section 8: a TTL with the top bit set is none. */
+const TTL_MAX = 0x7fff_ffff
+
+/** The records of one type at one owner cannot be more than this in 65,535 octets; also the limit of the TTL table. */
+const RECORDS_MAX = 5_500
+
+/** Links of a CNAME chain that are followed to see whether the asked type is at its end. */
+const CNAME_CHAIN_MAX = 16
+
+/** What the rules of caching want to know of a response (RFC 2308). */
+export interface ResponseFacts {
+  /** Whether a record of the asked type (or any, for ANY, or the CNAME itself) answers the question. */
+  readonly hasAnswer: boolean
+  /** Whether the answer section begins with a CNAME or DNAME chain. */
+  readonly hasAlias: boolean
+  /** The smallest TTL among answer, authority and additional records, in seconds; undefined without records. */
+  readonly ttlSecondsMin: number | undefined
+  /** min(TTL, MINIMUM) of the SOA in the authority section, in seconds. */
+  readonly negativeTtlSeconds: number | undefined
+}
+
+export interface UpstreamResponse {
+  readonly id: number
+  /** Undefined where the upstream left the question out, as some do with FORMERR. */
+  readonly question: Question | undefined
+  readonly rcode: number
+  readonly isTruncated: boolean
+  readonly edns: Edns | undefined
+  readonly answer: Answer
+  readonly facts: ResponseFacts
+}
+
+/** The response in `message`, or undefined when it is none or malformed. The answer owns a copy of its bytes. */
+export function readUpstreamResponse(message: Uint8Array): UpstreamResponse | undefined {
+  if (message.length < HEADER_OCTETS) return undefined
+  const flags = flagsOf(message)
+  if ((flags & Flag.Response) === 0 || opcodeOf(flags) !== 0) return undefined
+  const questions = readUint16(message, QDCOUNT_AT)
+  if (questions > 1) return undefined
+  const question = questions === 1 ? readQuestion(message, message.length) : undefined
+  if (questions === 1 && question === undefined) return undefined
+  const records = walkRecords(message, question?.end ?? HEADER_OCTETS, question?.question)
+  if (records === undefined) return undefined
+
+  const rcode = (flags & Flag.RcodeMask) | ((records.edns?.extendedRcode ?? 0) << 4)
+  const extendedErrors: readonly ExtendedError[] = records.edns?.extendedErrors ?? []
+  const { bytes, ttlOffsets } = withoutOpt(message, records)
+  return {
+    id: idOf(message),
+    question: question?.question,
+    rcode,
+    isTruncated: (flags & Flag.Truncated) !== 0,
+    edns: records.edns,
+    answer: {
+      message: bytes,
+      rcode,
+      // AA is the upstream's own word about its own zone; from a cache or a forwarder it would be a lie (RFC 2181, 5.4.1).
+      flags: flags & (Flag.Truncated | Flag.AuthenticData),
+      ttlOffsets,
+      extendedErrors,
+    },
+    facts: records.facts,
+  }
+}
+
+interface Records {
+  readonly ttlOffsets: number[]
+  readonly edns: Edns | undefined
+  readonly optAt: number
+  readonly optEnd: number
+  readonly end: number
+  readonly facts: ResponseFacts
+}
+
+function walkRecords(message: Uint8Array, start: number, question: Question | undefined): Records | undefined {
+  const answers = readUint16(message, ANCOUNT_AT)
+  const authorities = readUint16(message, NSCOUNT_AT)
+  const all = answers + authorities + readUint16(message, ARCOUNT_AT)
+  if (all > RECORDS_MAX) return undefined
+  const ttlOffsets: number[] = []
+  let edns: Edns | undefined
+  let optAt = -1
+  let optEnd = -1
+  let ttlSecondsMin: number | undefined
+  let negativeTtlSeconds: number | undefined
+  let hasAlias = false
+  const answerOwners: { owner: Name; type: number; rdataAt: number }[] = []
+  let at = start
+  for (let record = 0; record < all; record++) {
+    const owner = readName(message, at, message.length)
+    const fixedAt = endOfName()
+    if (owner === undefined || fixedAt + RECORD_FIXED_OCTETS > message.length) return undefined
+    const rdataAt = fixedAt + RECORD_FIXED_OCTETS
+    const rdataEnd = rdataAt + readUint16(message, fixedAt + 8)
+    if (rdataEnd > message.length) return undefined
+    const type = readUint16(message, fixedAt)
+    if (type === RecordType.OPT) {
+      if (edns !== undefined || record < answers + authorities || fixedAt - at !== 1) return undefined
+      edns = readOpt(message, fixedAt, rdataEnd)
+      if (edns === undefined) return undefined
+      optAt = at
+      optEnd = rdataEnd
+    } else {
+      ttlOffsets.push(fixedAt + 4)
+      const ttl = saneTtl(readUint32(message, fixedAt + 4))
+      if (type !== RecordType.TSIG) ttlSecondsMin = Math.min(ttl, ttlSecondsMin ?? ttl)
+      if (record < answers) {
+        if (readUint16(message, fixedAt + 2) === (question?.class ?? RecordClass.IN)) {
+          answerOwners.push({ owner, type, rdataAt })
+        }
+        hasAlias ||= type === RecordType.CNAME || type === RecordType.DNAME
+      } else if (record < answers + authorities && type === RecordType.SOA && negativeTtlSeconds === undefined) {
+        negativeTtlSeconds = negativeTtl(message, rdataAt, rdataEnd, ttl)
+      }
+    }
+    at = rdataEnd
+  }
+  return {
+    ttlOffsets,
+    edns,
+    optAt,
+    optEnd,
+    end: at,
+    facts: {
+      hasAnswer: question !== undefined && isAnswered(message, question, answerOwners),
+      hasAlias,
+      ttlSecondsMin,
+      negativeTtlSeconds,
+    },
+  }
+}
+
+function saneTtl(ttl: number): number {
+  return ttl > TTL_MAX ? 0 : ttl
+}
+
+/** RFC 2308 section 5: the smaller of the SOA's TTL and its MINIMUM field, which ends the rdata. */
+function negativeTtl(message: Uint8Array, rdataAt: number, rdataEnd: number, ttl: number): number | undefined {
+  const serverEnd = skipName(message, rdataAt, rdataEnd)
+  const mailboxEnd = serverEnd === -1 ? -1 : skipName(message, serverEnd, rdataEnd)
+  if (mailboxEnd === -1 || mailboxEnd + 20 > rdataEnd) return undefined
+  return Math.min(ttl, saneTtl(readUint32(message, mailboxEnd + 16)))
+}
+
+/** Whether the answer section reaches a record of the asked type, CNAMEs followed from the asked name. */
+function isAnswered(
+  message: Uint8Array,
+  question: Question,
+  records: readonly { owner: Name; type: number; rdataAt: number }[],
+): boolean {
+  let name = question.name
+  for (let link = 0; link <= CNAME_CHAIN_MAX; link++) {
+    let alias: Name | undefined
+    for (const { owner, type, rdataAt } of records) {
+      if (owner !== name) continue
+      if (type === question.type || question.type === RecordType.ANY) return true
+      if (type === RecordType.CNAME) alias = readName(message, rdataAt, message.length)
+    }
+    if (alias === undefined) return false
+    name = alias
+  }
+  return false
+}
+
+/** A copy of the message without its OPT and without what trails the last record. */
+function withoutOpt(message: Uint8Array, records: Records): { bytes: Uint8Array; ttlOffsets: Uint16Array } {
+  const { optAt, optEnd, end } = records
+  if (optAt === -1) {
+    return { bytes: Uint8Array.prototype.slice.call(message, 0, end), ttlOffsets: Uint16Array.from(records.ttlOffsets) }
+  }
+  const optLength = optEnd - optAt
+  const bytes = new Uint8Array(end - optLength)
+  bytes.set(message.subarray(0, optAt))
+  bytes.set(message.subarray(optEnd, end), optAt)
+  writeUint16(bytes, ARCOUNT_AT, readUint16(bytes, ARCOUNT_AT) - 1)
+  const ttlOffsets = Uint16Array.from(records.ttlOffsets, (offset) => (offset > optAt ? offset - optLength : offset))
+  // Usually the OPT stands last and this loop has nothing to do.
+  for (let at = optAt; at < bytes.length; ) at = movePointers(bytes, at, optEnd, optLength)
+  return { bytes, ttlOffsets }
+}
+
+/** Types whose rdata may hold compressed names (RFC 3597 section 4): octets before the first name, number of names. */
+const COMPRESSIBLE_NAMES = new Map<number, { skip: number; names: number }>([
+  [RecordType.NS, { skip: 0, names: 1 }],
+  [RecordType.CNAME, { skip: 0, names: 1 }],
+  [RecordType.PTR, { skip: 0, names: 1 }],
+  [RecordType.SOA, { skip: 0, names: 2 }],
+  [RecordType.MX, { skip: 2, names: 1 }],
+])
+
+/** Corrects the pointers of the record at `at` that lead behind the place of the OPT; returns the record's end. */
+function movePointers(bytes: Uint8Array, at: number, optEnd: number, optLength: number): number {
+  const fixedAt = movePointerOfName(bytes, at, optEnd, optLength)
+  const rdataAt = fixedAt + RECORD_FIXED_OCTETS
+  const names = COMPRESSIBLE_NAMES.get(readUint16(bytes, fixedAt))
+  if (names !== undefined) {
+    let nameAt = rdataAt + names.skip
+    for (let i = 0; i < names.names && nameAt !== -1; i++) {
+      nameAt = movePointerOfName(bytes, nameAt, optEnd, optLength)
+    }
+  }
+  return rdataAt + readUint16(bytes, fixedAt + 8)
+}
+
+/** Corrects the pointer that the name at `at` may end in; returns the name's end, -1 when it overruns the message. */
+function movePointerOfName(bytes: Uint8Array, at: number, optEnd: number, optLength: number): number {
+  const end = skipName(bytes, at, bytes.length)
+  let label = at
+  while (label < end && (bytes[label]! & 0xc0) === 0 && bytes[label] !== 0) label += bytes[label]! + 1
+  if (label === end - 2) rebase(bytes, label, optEnd, optLength)
+  return end
+}
+
+function rebase(bytes: Uint8Array, pointerAt: number, optEnd: number, optLength: number): void {
+  const target = readUint16(bytes, pointerAt) & 0x3fff
+  if (target >= optEnd) writeUint16(bytes, pointerAt, 0xc000 | (target - optLength))
+}

@@ -1,0 +1,22 @@
+/** The records of services as the zone holds them, relative to an apex, so that every configured zone shares them. */
+
+import type { Rdata } from '../wire/message.ts'
+import type { RelativeName } from '../wire/name.ts'
+
+/** `namespace/name` of a ServiceImport; both are label-checked by Kubernetes and never hold a slash. */
+export type ServiceKey = string
+
+/**
+ * The records of one type at one name, without duplicates. Types: A, AAAA and SRV.
+ * The rdata of an SRV record ends in a relative name (no root label): the apex is appended when it is told.
+ */
+export interface Rrset {
+  readonly type: number
+  readonly rdata: readonly Rdata[]
+}
+
+/** Every name of one service with its rrsets, at most one per type, none empty. */
+export type ServiceRecords = ReadonlyMap<RelativeName, readonly Rrset[]>
+
+/** Octets of an SRV rdata before its target: priority, weight, port. */
+export const SRV_FIXED_OCTETS = 6
