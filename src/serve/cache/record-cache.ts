@@ -1,0 +1,166 @@
+/**
+ * The record cache: upstream answers with their lifetime, bounded in bytes whatever the names look like.
+ *
+ * node-cache holds the values and forgets them when even their stale time is over; this file adds the bound. Eviction
+ * is SIEVE: entries stand in the order they came, a hand walks from the oldest to the newest, an entry that was asked
+ * for since the hand last passed stays and loses its mark, the first one without a mark goes. A flood of random names
+ * therefore sweeps itself out and leaves the names the node keeps asking for. One insertion moves the hand at most
+ * `HAND_STEPS_MAX` entries on, then takes what it stands on: the work of an insertion is bounded too.
+ */
+
+import NodeCache from 'node-cache'
+import type { Answer } from '../../dns/answer.ts'
+import type { Kept } from '../../dns/cache/freshness.ts'
+import type { CacheKey } from '../../dns/cache/key.ts'
+import type { AnswerKind } from '../../dns/cache/lifetime.ts'
+
+export interface CacheEntry extends Kept {
+  readonly key: CacheKey
+  readonly answer: Answer
+  readonly kind: AnswerKind
+  readonly upstream: string
+  readonly route: number
+  /** Hits since it was kept. */
+  hits: number
+}
+
+/** What is counted; the scrape reads it. */
+export interface RecordCacheStatus {
+  readonly bytes: number
+  readonly positiveEntries: number
+  readonly negativeEntries: number
+  readonly evictions: number
+  /** Answers larger than the whole cache may ever hold of one. */
+  readonly refusals: number
+}
+
+interface Slot extends CacheEntry {
+  readonly bytes: number
+  isMarked: boolean
+  older: Slot | undefined
+  newer: Slot | undefined
+}
+
+/** What an entry costs beside its message and key: objects, links, node-cache's own record. Measured, rounded up. */
+const ENTRY_OVERHEAD_BYTES = 640
+
+/** Entries that one insertion may pass over for the sake of their marks. */
+const HAND_STEPS_MAX = 64
+
+/** No single answer takes more than this part of the budget. */
+const ENTRY_SHARE_MAX = 1 / 16
+
+/** Seconds between two sweeps of node-cache for entries whose time is over. */
+const SWEEP_SECONDS = 60
+
+export class RecordCache {
+  readonly #store: NodeCache
+  readonly #bytesMax: number
+  #bytes = 0
+  #positiveEntries = 0
+  #entries = 0
+  #evictions = 0
+  #refusals = 0
+  #oldest: Slot | undefined
+  #newest: Slot | undefined
+  #hand: Slot | undefined
+
+  /** `bytesMax`: what keys, messages and bookkeeping may take together. */
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax
+    this.#store = new NodeCache({ useClones: false, checkperiod: SWEEP_SECONDS, deleteOnExpire: true })
+    this.#store.on('del', (_key: string, slot: Slot) => this.#unlink(slot))
+  }
+
+  /** The entry of a key, whatever its age; marks it as asked for. */
+  find(key: CacheKey): CacheEntry | undefined {
+    const slot = this.#store.get<Slot>(key)
+    if (slot === undefined) return undefined
+    slot.isMarked = true
+    slot.hits++
+    return slot
+  }
+
+  /** The entry of a key without leaving a trace: for tools that look. */
+  peek(key: CacheKey): CacheEntry | undefined {
+    return this.#store.get<Slot>(key)
+  }
+
+  /** Keeps an answer in the place of an older one for `keepSeconds`, stale time included; false when it is too large. */
+  keep(entry: Omit<CacheEntry, 'hits'>, keepSeconds: number): boolean {
+    const bytes =
+      ENTRY_OVERHEAD_BYTES + entry.key.length + entry.answer.message.length + entry.answer.ttlOffsets.byteLength
+    if (bytes > this.#bytesMax * ENTRY_SHARE_MAX) {
+      this.#refusals++
+      this.#store.del(entry.key)
+      return false
+    }
+    // A renewed answer keeps the mark of the old one: it is the same name that is asked for.
+    const isMarked = this.#store.get<Slot>(entry.key)?.isMarked ?? false
+    this.#store.del(entry.key)
+    while (this.#bytes + bytes > this.#bytesMax) this.#evict()
+    const slot: Slot = { ...entry, hits: 0, bytes, isMarked, older: this.#newest, newer: undefined }
+    this.#store.set(entry.key, slot, keepSeconds)
+    if (this.#newest === undefined) this.#oldest = slot
+    else this.#newest.newer = slot
+    this.#newest = slot
+    this.#bytes += bytes
+    this.#entries++
+    if (slot.kind === 'positive') this.#positiveEntries++
+    return true
+  }
+
+  /** Forgets the entries that `isWanted` picks, or all; returns how many. Walks everything: for operators, not queries. */
+  flush(isWanted?: (entry: CacheEntry) => boolean): number {
+    const before = this.#entries
+    for (let slot = this.#oldest; slot !== undefined; ) {
+      const next = slot.newer
+      if (isWanted === undefined || isWanted(slot)) this.#store.del(slot.key)
+      slot = next
+    }
+    return before - this.#entries
+  }
+
+  /** Every entry, oldest first: for tools that look. */
+  *entries(): Generator<CacheEntry> {
+    for (let slot = this.#oldest; slot !== undefined; slot = slot.newer) yield slot
+  }
+
+  status(): RecordCacheStatus {
+    return {
+      bytes: this.#bytes,
+      positiveEntries: this.#positiveEntries,
+      negativeEntries: this.#entries - this.#positiveEntries,
+      evictions: this.#evictions,
+      refusals: this.#refusals,
+    }
+  }
+
+  /** Ends node-cache's timer. */
+  close(): void {
+    this.#store.close()
+  }
+
+  #evict(): void {
+    let slot = this.#hand ?? this.#oldest
+    for (let step = 0; step < HAND_STEPS_MAX && slot?.isMarked === true; step++) {
+      slot.isMarked = false
+      slot = slot.newer ?? this.#oldest
+    }
+    if (slot === undefined) return
+    this.#hand = slot.newer
+    this.#evictions++
+    this.#store.del(slot.key)
+  }
+
+  #unlink(slot: Slot): void {
+    if (slot.older === undefined) this.#oldest = slot.newer
+    else slot.older.newer = slot.newer
+    if (slot.newer === undefined) this.#newest = slot.older
+    else slot.newer.older = slot.older
+    if (this.#hand === slot) this.#hand = slot.newer
+    this.#bytes -= slot.bytes
+    this.#entries--
+    if (slot.kind === 'positive') this.#positiveEntries--
+  }
+}

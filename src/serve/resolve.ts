@@ -1,0 +1,320 @@
+/**
+ * A question to an answer: route, then record cache, then the zone or an upstream.
+ *
+ * What is known already is answered in the same turn; only a forward makes a promise. Nothing here knows a socket, a
+ * message to a client, or the time of day: all of it is handed in.
+ */
+
+import type { Answer } from '../dns/answer.ts'
+import { Freshness, freshnessOf, isDueForPrefetch, STALE_TTL_SECONDS } from '../dns/cache/freshness.ts'
+import { type CacheKey, keyOf } from '../dns/cache/key.ts'
+import { failureSeconds, type LifetimeLimits, lifetimeOf } from '../dns/cache/lifetime.ts'
+import type { RouteTable } from '../dns/policy/route.ts'
+import { type SpecialName, specialAnswer } from '../dns/policy/special-names.ts'
+import { authoredAnswer } from '../dns/wire/authored.ts'
+import { type ExtendedError, ExtendedErrorCode } from '../dns/wire/edns.ts'
+import { Rcode } from '../dns/wire/header.ts'
+import type { Name } from '../dns/wire/name.ts'
+import type { Question } from '../dns/wire/query.ts'
+import { TTLS_AS_THEY_ARE, type TtlView } from '../dns/wire/response.ts'
+import type { UpstreamQuestion } from '../dns/wire/upstream-query.ts'
+import type { CacheEntry, RecordCache } from './cache/record-cache.ts'
+import type { ForwardResult, UpstreamGroup } from './forward/forwarder-contract.ts'
+
+/** Where a question may go. `label` is the zone as metrics name it, with its last dot. */
+export type Route =
+  | { readonly kind: 'zone'; readonly label: string; answer(question: Question): Answer }
+  | { readonly kind: 'forward'; readonly label: string; readonly id: number; readonly upstreams: UpstreamGroup }
+  | { readonly kind: 'special'; readonly label: string; readonly special: SpecialName }
+
+/** Who said it: the `plugin` label of the response metrics. */
+export type AnswerSource = '' | 'clusterset' | 'cache' | 'forward' | 'local'
+
+export interface Resolution {
+  readonly answer: Answer
+  readonly ttls: TtlView
+  readonly source: AnswerSource
+}
+
+/** What happened on the way, to be counted. */
+export interface ResolveObserver {
+  cacheHit(kind: 'success' | 'denial'): void
+  cacheMiss(): void
+  staleServed(): void
+  prefetched(): void
+}
+
+export interface ResolveParts {
+  readonly recordCache: RecordCache
+  readonly limits: LifetimeLimits
+  /** Undefined: stale answers are never served. */
+  readonly serveStale: { readonly maxStaleSeconds: number; readonly clientTimeoutMs: number } | undefined
+  readonly prefetch: boolean
+  /** Whether the name can only be a search suffix put behind a clusterset name; told NXDOMAIN here. */
+  isImpossibleSearchName(name: Name): boolean
+  nowSeconds(): number
+  /** Calls back once after `delayMs`; the function returned cancels that. */
+  after(delayMs: number, call: () => void): () => void
+}
+
+/** RFC 8767 section 5: after a failed refresh a stale answer is served for this long before another is tried. */
+export const STALE_RECHECK_SECONDS = 30
+
+const NO_ROUTE: readonly ExtendedError[] = [{ code: ExtendedErrorCode.Other, text: 'no upstream for this name' }]
+const STALE: ExtendedError = { code: ExtendedErrorCode.StaleAnswer, text: '' }
+const STALE_NAME_ERROR: ExtendedError = { code: ExtendedErrorCode.StaleNameError, text: '' }
+const CACHED_ERROR: ExtendedError = { code: ExtendedErrorCode.CachedError, text: '' }
+const STALE_TTLS: TtlView = { ageSeconds: 0, minSeconds: STALE_TTL_SECONDS, maxSeconds: STALE_TTL_SECONDS }
+
+/** When the last refresh of a stale entry failed, and whether one is under way. Kept beside the cache: few are stale. */
+interface Refresh {
+  failedAtSeconds: number
+  isUnderWay: boolean
+}
+
+/** Stale entries whose refresh is remembered; beyond it the oldest is forgotten and simply tried again. */
+const REFRESHES_MAX = 10_000
+
+export class Resolver {
+  readonly #parts: ResolveParts
+  #routes: RouteTable<Route>
+  readonly #refreshes = new Map<CacheKey, Refresh>()
+  /** Consecutive failures of questions that have no answer at all, for the back-off of RFC 9520. */
+  #shortCuts = 0
+
+  constructor(routes: RouteTable<Route>, parts: ResolveParts) {
+    this.#routes = routes
+    this.#parts = parts
+  }
+
+  /** Questions go the new ways from now on; those under way end on the old ones. */
+  useRoutes(routes: RouteTable<Route>): void {
+    this.#routes = routes
+  }
+
+  /** The route of a name; undefined where the configuration has none. */
+  routeOf(name: Name): Route | undefined {
+    return this.#routes.find(name)
+  }
+
+  /** Names answered by the search-suffix short cut so far. */
+  get shortCuts(): number {
+    return this.#shortCuts
+  }
+
+  /** The answer to a question, from the nearest place that has one. */
+  resolve(
+    question: UpstreamQuestion,
+    route: Route | undefined,
+    observer: ResolveObserver,
+  ): Resolution | Promise<Resolution> {
+    if (route === undefined) return local(authoredAnswer(question, Rcode.Refused, [], NO_ROUTE))
+    if (route.kind === 'zone') return { answer: route.answer(question), ttls: TTLS_AS_THEY_ARE, source: 'clusterset' }
+    if (route.kind === 'special') return local(specialAnswer(question, route.special))
+    if (this.#parts.isImpossibleSearchName(question.name)) {
+      this.#shortCuts++
+      return local(authoredAnswer(question, Rcode.NxDomain, []))
+    }
+    const key = keyOf(route.id, question)
+    const now = this.#parts.nowSeconds()
+    const kept = this.#parts.recordCache.find(key)
+    if (kept !== undefined) {
+      const freshness = freshnessOf(kept, now, this.#parts.serveStale?.maxStaleSeconds ?? 0)
+      if (freshness === Freshness.Fresh) {
+        observer.cacheHit(kept.kind === 'positive' ? 'success' : 'denial')
+        this.#prefetchIfDue(key, kept, question, route, now, observer)
+        return this.#fromCache(kept, now)
+      }
+      if (freshness === Freshness.Stale && kept.kind !== 'failure') {
+        return this.#staleOrFresh(key, kept, question, route, observer)
+      }
+    }
+    observer.cacheMiss()
+    return route.upstreams.forward(question).then((result) => this.#learn(key, question, route, result))
+  }
+
+  /** RFC 8767 section 5: the upstream has `clientTimeoutMs` to be better than the stale answer. */
+  #staleOrFresh(
+    key: CacheKey,
+    kept: CacheEntry,
+    question: UpstreamQuestion,
+    route: Route & { kind: 'forward' },
+    observer: ResolveObserver,
+  ): Resolution | Promise<Resolution> {
+    const { serveStale } = this.#parts
+    const refresh = this.#refreshOf(key)
+    const now = this.#parts.nowSeconds()
+    const stale = (): Resolution => {
+      observer.staleServed()
+      return staleResolution(kept)
+    }
+    if (now - refresh.failedAtSeconds < STALE_RECHECK_SECONDS) {
+      observer.cacheHit(kept.kind === 'positive' ? 'success' : 'denial')
+      return stale()
+    }
+    observer.cacheMiss()
+    refresh.isUnderWay = true
+    const fresh = route.upstreams.forward(question).then((result) => {
+      refresh.isUnderWay = false
+      if (isFailure(result)) {
+        refresh.failedAtSeconds = this.#parts.nowSeconds()
+        return undefined
+      }
+      this.#refreshes.delete(key)
+      return this.#learn(key, question, route, result)
+    })
+    return new Promise((settle, fail) => {
+      let isSettled = false
+      const cancel = this.#parts.after(serveStale?.clientTimeoutMs ?? 0, () => {
+        isSettled = true
+        settle(stale())
+      })
+      fresh.then((resolution) => {
+        if (isSettled) return
+        cancel()
+        settle(resolution ?? stale())
+      }, fail)
+    })
+  }
+
+  #prefetchIfDue(
+    key: CacheKey,
+    kept: CacheEntry,
+    question: UpstreamQuestion,
+    route: Route & { kind: 'forward' },
+    now: number,
+    observer: ResolveObserver,
+  ): void {
+    if (!this.#parts.prefetch || kept.kind === 'failure' || !isDueForPrefetch(kept, kept.hits, now)) return
+    const refresh = this.#refreshOf(key)
+    if (refresh.isUnderWay || now - refresh.failedAtSeconds < 1) return
+    refresh.isUnderWay = true
+    observer.prefetched()
+    void route.upstreams.forward(question).then((result) => {
+      if (isFailure(result)) {
+        refresh.isUnderWay = false
+        refresh.failedAtSeconds = this.#parts.nowSeconds()
+        return
+      }
+      this.#refreshes.delete(key)
+      this.#learn(key, question, route, result)
+    })
+  }
+
+  #refreshOf(key: CacheKey): Refresh {
+    let refresh = this.#refreshes.get(key)
+    if (refresh === undefined) {
+      if (this.#refreshes.size >= REFRESHES_MAX) this.#refreshes.delete(this.#refreshes.keys().next().value!)
+      refresh = { failedAtSeconds: Number.NEGATIVE_INFINITY, isUnderWay: false }
+      this.#refreshes.set(key, refresh)
+    }
+    return refresh
+  }
+
+  /** Keeps what an upstream said and tells it on. */
+  #learn(
+    key: CacheKey,
+    question: UpstreamQuestion,
+    route: Route & { kind: 'forward' },
+    result: ForwardResult,
+  ): Resolution {
+    const { recordCache, limits, serveStale } = this.#parts
+    const now = this.#parts.nowSeconds()
+    if (result.kind === 'failure') {
+      const answer = authoredAnswer(question, Rcode.ServFail, [], [failureError(result)])
+      // Too much at once is our own trouble and over as soon as the load is.
+      if (result.reason !== 'overloaded') this.#keepFailure(key, answer, route, '', now)
+      return { answer, ttls: TTLS_AS_THEY_ARE, source: 'forward' }
+    }
+    const { response, upstream } = result
+    const lifetime = lifetimeOf(response, limits)
+    // Some upstreams leave the question out of a refusal; the client gets it all the same.
+    const answer =
+      response.question === undefined
+        ? authoredAnswer(question, response.rcode, [], response.answer.extendedErrors)
+        : response.answer
+    if (lifetime.kind === 'failure') {
+      this.#keepFailure(key, answer, route, upstream, now)
+      return { answer, ttls: this.#view(lifetime.kind, lifetime.seconds, 0), source: 'forward' }
+    }
+    if (lifetime.seconds > 0) {
+      recordCache.keep(
+        {
+          key,
+          answer,
+          kind: lifetime.kind,
+          upstream,
+          route: route.id,
+          keptAtSeconds: now,
+          lifetimeSeconds: lifetime.seconds,
+        },
+        lifetime.seconds + (serveStale?.maxStaleSeconds ?? 0),
+      )
+    }
+    return { answer, ttls: this.#view(lifetime.kind, lifetime.seconds, 0), source: 'forward' }
+  }
+
+  /** RFC 9520 section 3: a failure is remembered for seconds that double from one to the next. */
+  #keepFailure(key: CacheKey, answer: Answer, route: Route & { kind: 'forward' }, upstream: string, now: number): void {
+    const before = this.#parts.recordCache.peek(key)
+    if (before !== undefined && before.kind !== 'failure') {
+      const freshness = freshnessOf(before, now, this.#parts.serveStale?.maxStaleSeconds ?? 0)
+      if (freshness !== Freshness.Gone) return
+    }
+    const seconds = failureSeconds(before?.kind === 'failure' ? before.lifetimeSeconds : 0)
+    this.#parts.recordCache.keep(
+      { key, answer, kind: 'failure', upstream, route: route.id, keptAtSeconds: now, lifetimeSeconds: seconds },
+      // Remembered a little longer than it serves, so that the next failure knows of this one.
+      seconds * 2,
+    )
+  }
+
+  #fromCache(kept: CacheEntry, now: number): Resolution {
+    const age = Math.max(0, Math.floor(now - kept.keptAtSeconds))
+    const answer =
+      kept.kind === 'failure'
+        ? { ...kept.answer, extendedErrors: [...kept.answer.extendedErrors, CACHED_ERROR] }
+        : kept.answer
+    return { answer, ttls: this.#view(kept.kind, kept.lifetimeSeconds, age), source: 'cache' }
+  }
+
+  #view(kind: CacheEntry['kind'], lifetimeSeconds: number, ageSeconds: number): TtlView {
+    const { minTtlSeconds, maxTtlSeconds } = this.#parts.limits
+    return kind === 'positive'
+      ? { ageSeconds, minSeconds: minTtlSeconds, maxSeconds: maxTtlSeconds }
+      : { ageSeconds, minSeconds: 0, maxSeconds: lifetimeSeconds }
+  }
+}
+
+function local(answer: Answer): Resolution {
+  return { answer, ttls: TTLS_AS_THEY_ARE, source: 'local' }
+}
+
+function staleResolution(kept: CacheEntry): Resolution {
+  const error = kept.kind === 'positive' || kept.answer.rcode !== Rcode.NxDomain ? STALE : STALE_NAME_ERROR
+  return {
+    answer: { ...kept.answer, extendedErrors: [...kept.answer.extendedErrors, error] },
+    ttls: STALE_TTLS,
+    source: 'cache',
+  }
+}
+
+/** Whether a stale answer is better than this: no response, or one that says nothing about the name. */
+function isFailure(result: ForwardResult): boolean {
+  if (result.kind === 'failure') return true
+  const { rcode } = result.response
+  return rcode !== Rcode.NoError && rcode !== Rcode.NxDomain
+}
+
+function failureError(failure: Extract<ForwardResult, { kind: 'failure' }>): ExtendedError {
+  switch (failure.reason) {
+    case 'timeout':
+      return { code: ExtendedErrorCode.NoReachableAuthority, text: 'upstream timed out' }
+    case 'unreachable':
+      return { code: ExtendedErrorCode.NetworkError, text: 'upstream unreachable' }
+    case 'overloaded':
+      return { code: ExtendedErrorCode.Other, text: 'too many queries under way' }
+    case 'no-upstreams':
+      return { code: ExtendedErrorCode.NoReachableAuthority, text: 'no upstream configured' }
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * A miss in, a response out: accept, resolve, respond, count.
+ *
+ * Every query that no faster path answered comes here, whatever its transport. Runs on the event loop.
+ */
+
+import { accept } from '../dns/policy/accept.ts'
+import { authoredAnswer } from '../dns/wire/authored.ts'
+import type { Edns } from '../dns/wire/edns.ts'
+import { Flag, Rcode, rcodeName, readUint16 } from '../dns/wire/header.ts'
+import { textOfName } from '../dns/wire/name.ts'
+import type { Query } from '../dns/wire/query.ts'
+import { typeName } from '../dns/wire/record-type.ts'
+import {
+  emptyResponse,
+  type ResponseLimits,
+  responseTo,
+  TCP_OCTETS_MAX,
+  TTLS_AS_THEY_ARE,
+  udpOctetsMax,
+} from '../dns/wire/response.ts'
+import type { UpstreamQuestion } from '../dns/wire/upstream-query.ts'
+import { type Arrival, Transport } from './query-handler.ts'
+import type { AnswerSource, Resolution, ResolveObserver, Resolver } from './resolve.ts'
+
+/** What is counted of every query. `cell` stands for one pair of server and zone. */
+export interface TrafficObserver {
+  cellOf(server: string, zone: string): number
+  request(cell: number, proto: Transport, family: 0 | 1, type: number, sizeBytes: number, dnssecOk: boolean): void
+  response(
+    cell: number,
+    rcode: number,
+    source: AnswerSource,
+    seconds: number,
+    sizeBytes: number,
+    proto: Transport,
+  ): void
+  cacheHit(cell: number, kind: 'success' | 'denial'): void
+  cacheMiss(cell: number): void
+  staleServed(cell: number): void
+  prefetched(cell: number): void
+  truncated(proto: Transport): void
+  dropped(reason: string): void
+  /** We are wrong: an exception on the way of one query. */
+  panicked(): void
+}
+
+export interface QueryLog {
+  /** `none`, `errors` (SERVFAIL, REFUSED, FORMERR and the like) or `all`. */
+  readonly level: 'none' | 'errors' | 'all'
+  query(fields: Readonly<Record<string, string | number>>): void
+}
+
+export interface SlowPathParts {
+  readonly resolver: Resolver
+  readonly traffic: TrafficObserver
+  queryLog(): QueryLog
+  /** Monotonic, in seconds with fractions. */
+  nowSeconds(): number
+  /** An exception that one query caused; that query gets SERVFAIL. */
+  onPanic(error: unknown, question: string): void
+  /** Idle time-out that a TCP client is told, in units of 100 ms. */
+  readonly keepaliveDeciseconds: number
+}
+
+/** The zone label of what never got as far as a zone, as CoreDNS has it. */
+const DROPPED_ZONE = 'dropped'
+
+export class SlowPath {
+  readonly #parts: SlowPathParts
+
+  constructor(parts: SlowPathParts) {
+    this.#parts = parts
+  }
+
+  /** The handler of every listener. */
+  readonly handle = (arrival: Arrival): void => {
+    const startedAt = this.#parts.nowSeconds()
+    const acceptance = accept(arrival.message)
+    if (acceptance.kind === 'drop') {
+      this.#parts.traffic.dropped(acceptance.reason)
+      arrival.drop()
+      return
+    }
+    if (acceptance.kind === 'refuse') {
+      this.#refuse(arrival, acceptance.query, acceptance.edns, acceptance.rcode, startedAt)
+      return
+    }
+    const { query } = acceptance
+    const queryOctets = arrival.message.length
+    try {
+      const route = this.#parts.resolver.routeOf(query.question.name)
+      const cell = this.#parts.traffic.cellOf(arrival.server, route?.label ?? DROPPED_ZONE)
+      this.#countRequest(cell, arrival, query, queryOctets)
+      const resolution = this.#parts.resolver.resolve(upstreamQuestionOf(query), route, this.#observerOf(cell))
+      if (resolution instanceof Promise) {
+        resolution.then(
+          (late) => this.#respond(arrival, query, late, cell, startedAt),
+          (error: unknown) => this.#fail(arrival, query, error, startedAt),
+        )
+      } else {
+        this.#respond(arrival, query, resolution, cell, startedAt)
+      }
+    } catch (error) {
+      this.#fail(arrival, query, error, startedAt)
+    }
+  }
+
+  #respond(arrival: Arrival, query: Query, resolution: Resolution, cell: number, startedAt: number): void {
+    const response = responseTo(query, resolution.answer, resolution.ttls, this.#limitsOf(arrival, query))
+    const { traffic } = this.#parts
+    if (arrival.transport === Transport.Udp && (readUint16(response, 2) & Flag.Truncated) !== 0) {
+      traffic.truncated(arrival.transport)
+    }
+    arrival.respond(response)
+    const seconds = this.#parts.nowSeconds() - startedAt
+    traffic.response(cell, resolution.answer.rcode, resolution.source, seconds, response.length, arrival.transport)
+    this.#log(arrival, query, resolution.answer.rcode, resolution.source, seconds, response.length)
+  }
+
+  #refuse(arrival: Arrival, query: Query | undefined, edns: Edns | undefined, rcode: number, startedAt: number): void {
+    const { traffic } = this.#parts
+    const cell = traffic.cellOf(arrival.server, DROPPED_ZONE)
+    const octets = arrival.message.length
+    traffic.request(cell, arrival.transport, arrival.family, query?.question.type ?? 0, octets, edns?.dnssecOk ?? false)
+    const response = emptyResponse(arrival.message, query, edns, rcode)
+    arrival.respond(response)
+    const seconds = this.#parts.nowSeconds() - startedAt
+    traffic.response(cell, rcode, '', seconds, response.length, arrival.transport)
+    this.#log(arrival, query, rcode, '', seconds, response.length)
+  }
+
+  /** We are wrong: that one query gets SERVFAIL, and the log a stack. */
+  #fail(arrival: Arrival, query: Query, error: unknown, startedAt: number): void {
+    this.#parts.traffic.panicked()
+    this.#parts.onPanic(error, `${textOfName(query.question.name)} ${typeName(query.question.type)}`)
+    const answer = authoredAnswer(query.question, Rcode.ServFail, [])
+    const response = responseTo(query, answer, TTLS_AS_THEY_ARE, this.#limitsOf(arrival, query))
+    arrival.respond(response)
+    const cell = this.#parts.traffic.cellOf(arrival.server, DROPPED_ZONE)
+    const seconds = this.#parts.nowSeconds() - startedAt
+    this.#parts.traffic.response(cell, Rcode.ServFail, '', seconds, response.length, arrival.transport)
+  }
+
+  #countRequest(cell: number, arrival: Arrival, query: Query, octets: number): void {
+    const { type } = query.question
+    const dnssecOk = query.edns?.dnssecOk ?? false
+    this.#parts.traffic.request(cell, arrival.transport, arrival.family, type, octets, dnssecOk)
+  }
+
+  #observerOf(cell: number): ResolveObserver {
+    const { traffic } = this.#parts
+    return {
+      cacheHit: (kind) => traffic.cacheHit(cell, kind),
+      cacheMiss: () => traffic.cacheMiss(cell),
+      staleServed: () => traffic.staleServed(cell),
+      prefetched: () => traffic.prefetched(cell),
+    }
+  }
+
+  #limitsOf(arrival: Arrival, query: Query): ResponseLimits {
+    return arrival.transport === Transport.Udp
+      ? { octetsMax: udpOctetsMax(query.edns), keepaliveDeciseconds: undefined }
+      : { octetsMax: TCP_OCTETS_MAX, keepaliveDeciseconds: this.#parts.keepaliveDeciseconds }
+  }
+
+  #log(
+    arrival: Arrival,
+    query: Query | undefined,
+    rcode: number,
+    source: string,
+    seconds: number,
+    octets: number,
+  ): void {
+    const log = this.#parts.queryLog()
+    if (log.level === 'none') return
+    if (log.level === 'errors' && (rcode === Rcode.NoError || rcode === Rcode.NxDomain)) return
+    log.query({
+      client: arrival.clientAddress,
+      proto: arrival.transport === Transport.Udp ? 'udp' : 'tcp',
+      name: query === undefined ? '' : textOfName(query.question.name),
+      type: query === undefined ? '' : typeName(query.question.type),
+      rcode: rcodeName(rcode),
+      source,
+      durationMs: Math.round(seconds * 1e6) / 1e3,
+      sizeBytes: octets,
+    })
+  }
+}
+
+/** The part of a query that may change what an upstream says; identical ones share an upstream query and an answer. */
+function upstreamQuestionOf(query: Query): UpstreamQuestion {
+  const { name, type } = query.question
+  return {
+    name,
+    type,
+    class: query.question.class,
+    recursionDesired: (query.flags & Flag.RecursionDesired) !== 0,
+    checkingDisabled: (query.flags & Flag.CheckingDisabled) !== 0,
+    dnssecOk: query.edns?.dnssecOk ?? false,
+  }
+}

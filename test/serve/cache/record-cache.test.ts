@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { RecordCache } from '../../../src/serve/cache/record-cache.ts'
+import { upstreamResponse } from '../../common/wire.ts'
+
+const ANSWER = upstreamResponse({
+  name: 'www.example',
+  answers: [{ type: 'A', name: 'www.example', ttl: 60, data: '192.0.2.1' }],
+}).answer
+
+function entry(key: string, answer = ANSWER) {
+  return { key, answer, kind: 'positive' as const, upstream: 'u', route: 1, keptAtSeconds: 0, lifetimeSeconds: 60 }
+}
+
+suite('record cache', () => {
+  test('never grows beyond its bytes and never throws when full', (t) => {
+    const cache = new RecordCache(64 * 1024)
+    t.after(() => cache.close())
+    for (let i = 0; i < 10_000; i++) cache.keep(entry(`name${i}`), 60)
+    const status = cache.status()
+    assert.ok(status.bytes <= 64 * 1024)
+    assert.ok(status.positiveEntries > 50)
+    assert.equal(status.evictions, 10_000 - status.positiveEntries)
+  })
+
+  test('keeps the names that are asked for through a flood of names that are not', (t) => {
+    const cache = new RecordCache(128 * 1024)
+    t.after(() => cache.close())
+    const hot = Array.from({ length: 50 }, (_, i) => `hot${i}`)
+    for (const key of hot) cache.keep(entry(key), 60)
+    for (let i = 0; i < 20_000; i++) {
+      cache.keep(entry(`random${i}`), 60)
+      if (i % 2 === 0) cache.find(hot[(i / 2) % hot.length]!)
+    }
+    assert.deepEqual(
+      hot.filter((key) => cache.peek(key) === undefined),
+      [],
+    )
+  })
+
+  test('refuses an answer larger than its share instead of clearing itself for it', (t) => {
+    const cache = new RecordCache(64 * 1024)
+    t.after(() => cache.close())
+    cache.keep(entry('small'), 60)
+    assert.equal(cache.keep(entry('large', { ...ANSWER, message: new Uint8Array(60_000) }), 60), false)
+    assert.notEqual(cache.peek('small'), undefined)
+    assert.equal(cache.status().refusals, 1)
+  })
+
+  test('replaces an entry without counting it twice', (t) => {
+    const cache = new RecordCache(64 * 1024)
+    t.after(() => cache.close())
+    cache.keep(entry('same'), 60)
+    const { bytes } = cache.status()
+    cache.keep(entry('same'), 60)
+    assert.equal(cache.status().bytes, bytes)
+    assert.equal(cache.status().positiveEntries, 1)
+  })
+
+  test('flushes what is picked, or all', (t) => {
+    const cache = new RecordCache(64 * 1024)
+    t.after(() => cache.close())
+    for (const key of ['one', 'two', 'three']) cache.keep(entry(key), 60)
+    assert.equal(
+      cache.flush((kept) => kept.key === 'two'),
+      1,
+    )
+    assert.deepEqual(
+      [...cache.entries()].map((kept) => kept.key),
+      ['one', 'three'],
+    )
+    assert.equal(cache.flush(), 2)
+    assert.equal(cache.status().bytes, 0)
+  })
+})

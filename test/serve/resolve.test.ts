@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict'
+import { suite, type TestContext, test } from 'node:test'
+import { RouteTable } from '../../src/dns/policy/route.ts'
+import { ROOT } from '../../src/dns/wire/name.ts'
+import type { UpstreamResponse } from '../../src/dns/wire/upstream-response.ts'
+import { RecordCache } from '../../src/serve/cache/record-cache.ts'
+import type { ForwardResult } from '../../src/serve/forward/forwarder-contract.ts'
+import { type Resolution, Resolver, type Route, STALE_RECHECK_SECONDS } from '../../src/serve/resolve.ts'
+import { questionFor, soa, upstreamResponse } from '../common/wire.ts'
+
+const QUESTION = questionFor('www.example')
+const answerOf = (ttl: number, address = '192.0.2.7') =>
+  upstreamResponse({ name: 'www.example', answers: [{ type: 'A', name: 'www.example', ttl, data: address }] })
+const NAME_ERROR = upstreamResponse({ name: 'www.example', rcode: 3, authorities: [soa('example', 5, 5)] })
+
+/** A resolver with one upstream in the test's hand: its answers, its silence, and the clock. */
+function bench(t: TestContext, settings: { serveStale?: boolean; prefetch?: boolean; maxTtlSeconds?: number } = {}) {
+  let now = 0
+  let timers: { at: number; call: () => void }[] = []
+  const asked: ((result: ForwardResult) => void)[] = []
+  let reply: ForwardResult | undefined
+  const counts = { hits: 0, misses: 0, stale: 0, prefetches: 0 }
+  const recordCache = new RecordCache(1 << 20)
+  t.after(() => recordCache.close())
+  const route: Route = {
+    kind: 'forward',
+    label: '.',
+    id: 1,
+    upstreams: {
+      forward: () =>
+        new Promise((settle) => {
+          asked.push(settle)
+          if (reply !== undefined) settle(reply)
+        }),
+      stop: () => Promise.resolve(),
+    },
+  }
+  const resolver = new Resolver(new RouteTable<Route>([[ROOT, route]]), {
+    recordCache,
+    limits: { minTtlSeconds: 0, maxTtlSeconds: settings.maxTtlSeconds ?? 3600, maxNegativeTtlSeconds: 5 },
+    serveStale: settings.serveStale === false ? undefined : { maxStaleSeconds: 3600, clientTimeoutMs: 1800 },
+    prefetch: settings.prefetch ?? false,
+    isImpossibleSearchName: () => false,
+    nowSeconds: () => now,
+    after: (delayMs, call) => {
+      const timer = { at: now + delayMs / 1000, call }
+      timers.push(timer)
+      return () => {
+        timers = timers.filter((other) => other !== timer)
+      }
+    },
+  })
+  const observer = {
+    cacheHit: () => counts.hits++,
+    cacheMiss: () => counts.misses++,
+    staleServed: () => counts.stale++,
+    prefetched: () => counts.prefetches++,
+  }
+  return {
+    asked,
+    counts,
+    timersLeft: () => timers.length,
+    says(response: UpstreamResponse): void {
+      reply = { kind: 'response', response, upstream: 'u' }
+    },
+    failsWith(reason: 'timeout' | 'unreachable'): void {
+      reply = { kind: 'failure', reason, detail: '' }
+    },
+    isSilent(): void {
+      reply = undefined
+    },
+    goTo(seconds: number): void {
+      now = seconds
+      const due = timers.filter((timer) => timer.at <= now)
+      timers = timers.filter((timer) => timer.at > now)
+      for (const timer of due) timer.call()
+    },
+    ask: async (): Promise<Resolution> => await resolver.resolve(QUESTION, resolver.routeOf(QUESTION.name), observer),
+  }
+}
+
+const errorCodes = (resolution: Resolution) => resolution.answer.extendedErrors.map((error) => error.code)
+
+suite('resolve', () => {
+  test('asks the upstream once and then answers from the record cache with the age counted off', async (t) => {
+    const it = bench(t)
+    it.says(answerOf(60))
+    assert.equal((await it.ask()).source, 'forward')
+    it.goTo(20)
+    const second = await it.ask()
+    assert.equal(second.source, 'cache')
+    assert.equal(second.ttls.ageSeconds, 20)
+    assert.equal(it.asked.length, 1)
+    assert.deepEqual(it.counts, { hits: 1, misses: 1, stale: 0, prefetches: 0 })
+  })
+
+  test('asks again when the lifetime is over', async (t) => {
+    const it = bench(t, { serveStale: false })
+    it.says(answerOf(60))
+    await it.ask()
+    it.goTo(60)
+    assert.equal((await it.ask()).source, 'forward')
+  })
+
+  test('never keeps what has ttl 0', async (t) => {
+    const it = bench(t)
+    it.says(answerOf(0))
+    await it.ask()
+    await it.ask()
+    assert.equal(it.asked.length, 2)
+  })
+
+  test('serves stale with ttl 30 and extended error 3 when the upstream stays silent for the client timeout', async (t) => {
+    const it = bench(t)
+    it.says(answerOf(30))
+    await it.ask()
+    it.isSilent()
+    it.goTo(60)
+    const asking = it.ask()
+    it.goTo(61.8)
+    const stale = await asking
+    assert.deepEqual([stale.ttls.minSeconds, stale.ttls.maxSeconds, errorCodes(stale)], [30, 30, [3]])
+    it.asked.at(-1)!({ kind: 'response', response: answerOf(30, '192.0.2.8'), upstream: 'u' })
+    await Promise.resolve()
+    assert.equal((await it.ask()).source, 'cache', 'the late answer refreshed the cache')
+  })
+
+  test('serves stale at once while failures last, and tries again after the recheck time', async (t) => {
+    const it = bench(t)
+    it.says(answerOf(30))
+    await it.ask()
+    it.failsWith('timeout')
+    it.goTo(60)
+    assert.deepEqual(errorCodes(await it.ask()), [3])
+    assert.equal(it.timersLeft(), 0)
+    assert.deepEqual(errorCodes(await it.ask()), [3])
+    assert.equal(it.asked.length, 2)
+    it.goTo(60 + STALE_RECHECK_SECONDS)
+    it.says(answerOf(30))
+    assert.deepEqual(errorCodes(await it.ask()), [])
+  })
+
+  test('lets an authoritative name error take the place of stale data', async (t) => {
+    const it = bench(t)
+    it.says(answerOf(30))
+    await it.ask()
+    it.goTo(60)
+    it.says(NAME_ERROR)
+    assert.equal((await it.ask()).answer.rcode, 3)
+    assert.equal((await it.ask()).answer.rcode, 3)
+  })
+
+  test('remembers a failure for a second and then longer, and says that it is remembered', async (t) => {
+    const it = bench(t)
+    it.failsWith('timeout')
+    assert.deepEqual(errorCodes(await it.ask()), [22])
+    assert.deepEqual(errorCodes(await it.ask()), [22, 13])
+    it.goTo(1)
+    await it.ask()
+    it.goTo(2.9)
+    await it.ask()
+    assert.equal(it.asked.length, 2)
+  })
+
+  test('fetches a name that is asked often before it ends, once', async (t) => {
+    const it = bench(t, { prefetch: true })
+    it.says(answerOf(30))
+    for (let i = 0; i < 4; i++) await it.ask()
+    it.isSilent()
+    it.goTo(27)
+    await it.ask()
+    await it.ask()
+    assert.equal(it.asked.length, 2)
+    assert.equal(it.counts.prefetches, 1)
+  })
+
+  test('refuses a name that no route leads to', async (t) => {
+    const recordCache = new RecordCache(1 << 20)
+    t.after(() => recordCache.close())
+    const resolver = new Resolver(new RouteTable<Route>([]), {
+      recordCache,
+      limits: { minTtlSeconds: 0, maxTtlSeconds: 1, maxNegativeTtlSeconds: 1 },
+      serveStale: undefined,
+      prefetch: false,
+      isImpossibleSearchName: () => false,
+      nowSeconds: () => 0,
+      after: () => () => undefined,
+    })
+    const observer = { cacheHit() {}, cacheMiss() {}, staleServed() {}, prefetched() {} }
+    const resolution = await resolver.resolve(QUESTION, resolver.routeOf(QUESTION.name), observer)
+    assert.equal(resolution.answer.rcode, 5)
+  })
+})
