@@ -35,6 +35,7 @@ module.exports = {
       to: { dependencyTypes: ['core'] },
     },
     door('dns-packet', 'src/dns/wire/message\\.ts'),
+    door('ipaddr.js', 'src/dns/wire/address\\.ts'),
     door('node-cache', 'src/serve/cache/record-cache\\.ts'),
     door('@kubernetes/client-node', 'src/control/kubernetes-api\\.ts'),
     door('prom-client', 'src/observe/metrics\\.ts'),

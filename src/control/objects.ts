@@ -1,0 +1,173 @@
+/**
+ * Kubernetes objects to facts: whatever JSON says it is a ServiceImport or an EndpointSlice comes in, what DNS needs of
+ * it comes out. Schemas are not believed (the CRD validates little, manifests nothing): a broken part is left out and
+ * told, the rest stays, nothing throws.
+ */
+
+import { type Address, addressFromText } from '../dns/wire/address.ts'
+import { clusterIdFrom } from './records/cluster-id.ts'
+import type { EndpointFacts, PortFacts, Protocol, ServiceImportFacts, SliceFacts } from './records/facts.ts'
+import { hostOfAddress, isLabel } from './records/hostname.ts'
+import { type Ignored, IgnoredList } from './records/ignored.ts'
+
+/** A slice belongs to the import that this label names; the API server can select on it. */
+export const SERVICE_NAME_LABEL = 'multicluster.kubernetes.io/service-name'
+export const SOURCE_CLUSTER_LABEL = 'multicluster.kubernetes.io/source-cluster'
+export const SUBMARINER_HEADLESS_LABEL = 'lighthouse.submariner.io/is-headless'
+
+/** What an object said. `facts` is undefined when it is of no use to DNS; the object then counts as not there. */
+export interface Reading<Facts> {
+  readonly facts: Facts | undefined
+  readonly ignored: readonly Ignored[]
+}
+
+/** The facts of a ServiceImport, v1alpha1 or v1beta1: both have the same fields. Never throws. */
+export function serviceImportFacts(object: unknown): Reading<ServiceImportFacts> {
+  const ignored = new IgnoredList()
+  const metadata = fieldsOf(fieldsOf(object)['metadata'])
+  const spec = fieldsOf(fieldsOf(object)['spec'])
+  const { namespace, name } = metadata
+  const type = spec['type']
+  if (typeof namespace !== 'string' || typeof name !== 'string') {
+    ignored.add('malformed', 'metadata', 'a ServiceImport without a namespace and a name')
+  } else if (!isLabel(namespace) || !isLabel(name)) {
+    ignored.add('name', 'metadata', `${namespace}/${name}`)
+  } else if (type !== 'ClusterSetIP' && type !== 'Headless') {
+    ignored.add('type', 'spec.type', type)
+  } else {
+    const addresses = addressesOf(spec['ips'], 'spec.ips', ignored)
+    const ports = portsOf(spec['ports'], 'spec.ports', ignored)
+    return { facts: { namespace, name, type, addresses, ports }, ignored: ignored.entries }
+  }
+  return { facts: undefined, ignored: ignored.entries }
+}
+
+/** The facts of an EndpointSlice; those of local Services (no `SERVICE_NAME_LABEL`) have none. Never throws. */
+export function sliceFacts(object: unknown): Reading<SliceFacts> {
+  const ignored = new IgnoredList()
+  const fields = fieldsOf(object)
+  const metadata = fieldsOf(fields['metadata'])
+  const labels = fieldsOf(metadata['labels'])
+  const { namespace, name } = metadata
+  const service = labels[SERVICE_NAME_LABEL]
+  if (service === undefined) return { facts: undefined, ignored: [] }
+  if (typeof namespace !== 'string' || typeof name !== 'string' || typeof service !== 'string') {
+    ignored.add('malformed', 'metadata', 'an EndpointSlice without a namespace, a name and the name of its service')
+  } else if (!isLabel(namespace) || !isLabel(service)) {
+    ignored.add('name', `metadata.labels of ${namespace}/${name}`, service)
+  } else if (fields['addressType'] === 'FQDN') {
+    ignored.add('address-type', 'addressType', 'FQDN')
+  } else {
+    const clusterId = clusterIdOf(labels[SOURCE_CLUSTER_LABEL], ignored)
+    const isServiceAddress = labels[SUBMARINER_HEADLESS_LABEL] === 'false'
+    const ports = portsOf(fields['ports'], 'ports', ignored)
+    const endpoints = endpointsOf(fields['endpoints'], ignored)
+    const facts = { namespace, name, service, clusterId, isServiceAddress, ports, endpoints }
+    return { facts, ignored: ignored.entries }
+  }
+  return { facts: undefined, ignored: ignored.entries }
+}
+
+function clusterIdOf(label: unknown, ignored: IgnoredList): string | undefined {
+  const where = `metadata.labels["${SOURCE_CLUSTER_LABEL}"]`
+  if (label === undefined || label === null || label === '') {
+    ignored.add('no-cluster-id', where, undefined)
+    return undefined
+  }
+  const clusterId = typeof label === 'string' ? clusterIdFrom(label) : undefined
+  if (clusterId === undefined) ignored.add('cluster-id', where, label)
+  return clusterId
+}
+
+function endpointsOf(value: unknown, ignored: IgnoredList): EndpointFacts[] {
+  const endpoints: EndpointFacts[] = []
+  itemsOf(value).forEach((item, i) => {
+    const endpoint = fieldsOf(item)
+    // Ready unless it says otherwise; `serving` and `terminating` have no say (MCS DNS specification).
+    if (fieldsOf(endpoint['conditions'])['ready'] === false) return
+    const where = `endpoints[${i}]`
+    const host = hostnameOf(endpoint['hostname'], where, ignored)
+    if (host !== undefined) {
+      const addresses = addressesOf(endpoint['addresses'], `${where}.addresses`, ignored)
+      if (addresses.length > 0) endpoints.push({ host, addresses })
+      return
+    }
+    for (const text of itemsOf(endpoint['addresses'])) {
+      const address = addressOf(text, `${where}.addresses`, ignored)
+      if (address !== undefined) endpoints.push({ host: hostOfAddress(text as string), addresses: [address] })
+    }
+  })
+  return endpoints
+}
+
+function hostnameOf(value: unknown, where: string, ignored: IgnoredList): string | undefined {
+  if (value === undefined || value === null || value === '') return undefined
+  const host = typeof value === 'string' ? value.toLowerCase() : ''
+  if (isLabel(host)) return host
+  ignored.add('hostname', `${where}.hostname`, value)
+  return undefined
+}
+
+function addressesOf(value: unknown, where: string, ignored: IgnoredList): Address[] {
+  const addresses = new Set<Address>()
+  for (const text of itemsOf(value)) {
+    const address = addressOf(text, where, ignored)
+    if (address !== undefined) addresses.add(address)
+  }
+  return [...addresses]
+}
+
+function addressOf(value: unknown, where: string, ignored: IgnoredList): Address | undefined {
+  const address = typeof value === 'string' ? addressFromText(value) : undefined
+  if (address === undefined) ignored.add('address', where, value)
+  return address
+}
+
+const PROTOCOLS = new Map<unknown, Protocol>([
+  // The documented default that no schema fills in.
+  [undefined, 'tcp'],
+  [null, 'tcp'],
+  ['', 'tcp'],
+  ['TCP', 'tcp'],
+  ['UDP', 'udp'],
+  ['SCTP', 'sctp'],
+])
+
+function portsOf(value: unknown, where: string, ignored: IgnoredList): PortFacts[] {
+  const ports: PortFacts[] = []
+  itemsOf(value).forEach((item, i) => {
+    const { name, protocol, port } = fieldsOf(item)
+    const here = `${where}[${i}]`
+    if (typeof port !== 'number' || !Number.isInteger(port) || port < 1 || port > 65_535) {
+      ignored.add('port', `${here}.port`, port)
+      return
+    }
+    const known = PROTOCOLS.get(protocol)
+    if (known === undefined) ignored.add('protocol', `${here}.protocol`, protocol)
+    else ports.push({ name: portNameOf(name, here, ignored), protocol: known, port })
+  })
+  return ports
+}
+
+/** Octets of a port's name: with the underscore before it, it is a label (RFC 2782). */
+const PORT_NAME_OCTETS_MAX = 62
+
+function portNameOf(value: unknown, where: string, ignored: IgnoredList): string {
+  if (value === undefined || value === null || value === '') return ''
+  const name = typeof value === 'string' ? value.toLowerCase() : ''
+  if (name.length <= PORT_NAME_OCTETS_MAX && isLabel(name)) return name
+  ignored.add('port-name', `${where}.name`, value)
+  return ''
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+const NO_FIELDS: Fields = {}
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : NO_FIELDS
+}
+
+function itemsOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}
