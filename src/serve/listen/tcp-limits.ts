@@ -1,0 +1,34 @@
+/** How much the TCP clients of a node may take of us (RFC 7766 section 6, RFC 9210 section 4). Each has a count when it is hit. */
+
+export interface TcpLimits {
+  /** Connections at a time on one listener; one more is closed at once. A connection costs about 10 KiB. */
+  readonly connectionsMax: number
+  /** Of them, from one client address. Pods have one each, but those in the host's network share the node's. */
+  readonly connectionsPerClientMax: number
+  /** Queries of one connection without a response; reading pauses until there are fewer. */
+  readonly queriesInFlightMax: number
+  /** Messages of one connection taken in one turn of the event loop; the rest wait for the next, others have theirs. */
+  readonly messagesPerTurnMax: number
+  /** Octets of responses that the client has not taken; reading pauses until it has taken them all. */
+  readonly pendingWriteBytesPause: number
+  /** The same, but now the client is cut off: it asks and does not read. */
+  readonly pendingWriteBytesMax: number
+  /** Milliseconds without a query under way, without octets from the client or taken by it (RFC 7766 section 6.2.3). */
+  readonly idleMs: number
+  /** Milliseconds between the first octet of a message and its last. */
+  readonly partialMessageMs: number
+  /** Milliseconds that we wait for the client's FIN after ours. */
+  readonly lingerMs: number
+}
+
+export const TCP_LIMITS: TcpLimits = {
+  connectionsMax: 1024,
+  connectionsPerClientMax: 128,
+  queriesInFlightMax: 128,
+  messagesPerTurnMax: 256,
+  pendingWriteBytesPause: 128 * 1024,
+  pendingWriteBytesMax: 4 * 1024 * 1024,
+  idleMs: 10_000,
+  partialMessageMs: 5_000,
+  lingerMs: 1_000,
+}

@@ -1,0 +1,160 @@
+/** DNS over TCP (RFC 7766, RFC 9210): who may connect, and how it ends. What a connection does is `tcp-connection`. */
+
+import { once } from 'node:events'
+import { createServer, isIPv6, type Server, type Socket } from 'node:net'
+import type { Listener, QueryHandler } from '../query-handler.ts'
+import { familyOf, type ListenAddress, listenError, serverName } from './listen-address.ts'
+import type { TcpCounts } from './listen-counts.ts'
+import { untilQuiet } from './quiet.ts'
+import { TcpConnection } from './tcp-connection.ts'
+import { TCP_LIMITS, type TcpLimits } from './tcp-limits.ts'
+
+export interface TcpListenerOptions extends ListenAddress {
+  /** Those of `TCP_LIMITS` that shall differ. */
+  readonly limits?: Partial<TcpLimits>
+}
+
+export interface TcpListenerParts {
+  readonly counts: TcpCounts
+}
+
+/** Connections that the kernel may hold for us to accept; it cuts this to net.core.somaxconn. */
+const BACKLOG = 1024
+
+/** Listens on a TCP address; rejects with a `ListenError` when it cannot. */
+export async function openTcpListener(
+  options: TcpListenerOptions,
+  handler: QueryHandler,
+  parts: TcpListenerParts,
+): Promise<Listener> {
+  // A client may close its half after the last query and still wants the responses.
+  const server = createServer({ allowHalfOpen: true, noDelay: true })
+  server.listen({
+    host: options.address,
+    port: options.port,
+    ipv6Only: isIPv6(options.address),
+    reusePort: options.reusePort,
+    backlog: BACKLOG,
+    exclusive: true,
+  })
+  try {
+    await once(server, 'listening')
+  } catch (error) {
+    throw listenError('TCP', options, error instanceof Error ? error : new Error(String(error)))
+  }
+  return new TcpListener(server, options, handler, parts.counts)
+}
+
+class TcpListener implements Listener {
+  readonly address: string
+  readonly port: number
+  readonly #server: Server
+  readonly #serverName: string
+  readonly #handler: QueryHandler
+  readonly #limits: TcpLimits
+  readonly #counts: TcpCounts
+  readonly #connections = new Set<TcpConnection>()
+  /** At most `connectionsMax` addresses: those with a connection. */
+  readonly #connectionsOfClient = new Map<string, number>()
+  /** Grows with every connection and every octet read from one that is closed. */
+  #arrivals = 0
+  #isStopping = false
+  #stopped: Promise<void> | undefined
+  #onEmpty: (() => void) | undefined
+
+  constructor(server: Server, options: TcpListenerOptions, handler: QueryHandler, counts: TcpCounts) {
+    const bound = server.address()
+    this.address = options.address
+    this.port = bound !== null && typeof bound === 'object' ? bound.port : options.port
+    this.#server = server
+    this.#serverName = serverName(this.address, this.port)
+    this.#handler = handler
+    this.#limits = { ...TCP_LIMITS, ...options.limits }
+    this.#counts = counts
+    server.on('error', () => counts.refused.acceptFailed++)
+    server.on('connection', (socket) => this.#admit(socket))
+  }
+
+  stop(drainMs: number): Promise<void> {
+    this.#stopped ??= this.#drainAndClose(drainMs)
+    return this.#stopped
+  }
+
+  #admit(socket: Socket): void {
+    const clientAddress = socket.remoteAddress
+    // The client is gone already.
+    if (clientAddress === undefined) {
+      socket.destroy()
+      return
+    }
+    const ofClient = this.#connectionsOfClient.get(clientAddress) ?? 0
+    if (this.#connections.size >= this.#limits.connectionsMax) {
+      this.#counts.refused.connections++
+      refuse(socket)
+    } else if (ofClient >= this.#limits.connectionsPerClientMax) {
+      this.#counts.refused.connectionsPerClient++
+      refuse(socket)
+    } else this.#serve(socket, clientAddress, ofClient)
+  }
+
+  #serve(socket: Socket, clientAddress: string, ofClient: number): void {
+    const connection = new TcpConnection(socket, {
+      handler: this.#handler,
+      limits: this.#limits,
+      counts: this.#counts,
+      server: this.#serverName,
+      family: familyOf(this.address),
+      clientAddress,
+    })
+    this.#arrivals++
+    this.#connections.add(connection)
+    this.#connectionsOfClient.set(clientAddress, ofClient + 1)
+    this.#counts.connectionsAccepted++
+    this.#counts.connectionsOpen++
+    socket.on('close', () => this.#forget(connection, clientAddress))
+    if (this.#isStopping) connection.finish()
+  }
+
+  #forget(connection: TcpConnection, clientAddress: string): void {
+    this.#connections.delete(connection)
+    this.#arrivals += connection.octetsRead
+    const left = (this.#connectionsOfClient.get(clientAddress) ?? 1) - 1
+    if (left === 0) this.#connectionsOfClient.delete(clientAddress)
+    else this.#connectionsOfClient.set(clientAddress, left)
+    this.#counts.connectionsOpen--
+    if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+
+  async #drainAndClose(drainMs: number): Promise<void> {
+    const deadline = performance.now() + drainMs
+    // Connections that the kernel has accepted for us would be reset by closing before they are taken.
+    await untilQuiet(() => this.#octetsAndConnections())
+    const closed = once(this.#server, 'close')
+    this.#server.close()
+    await untilQuiet(() => this.#octetsAndConnections())
+    this.#isStopping = true
+    for (const connection of this.#connections) connection.finish()
+    if (this.#connections.size > 0) {
+      const empty = Promise.withResolvers<void>()
+      this.#onEmpty = empty.resolve
+      const timer = setTimeout(empty.resolve, Math.max(0, deadline - performance.now()))
+      await empty.promise
+      clearTimeout(timer)
+    }
+    for (const connection of this.#connections) connection.cut('stopping')
+    await closed
+  }
+
+  #octetsAndConnections(): number {
+    let sum = this.#arrivals
+    for (const connection of this.#connections) sum += connection.octetsRead
+    return sum
+  }
+}
+
+/** Closes at once, with a reset: the client's kernel shall not keep the connection half open. */
+function refuse(socket: Socket): void {
+  // A reset that crosses ours is nothing to report; the refusal is counted.
+  socket.on('error', () => socket.destroy())
+  socket.resetAndDestroy()
+}
