@@ -1,0 +1,66 @@
+/** commander's door: argv to what is asked for. Prints nothing and ends nothing: `cmd/` does. */
+
+import { Command, CommanderError } from 'commander'
+
+export type CommandLine =
+  | { readonly kind: 'run' | 'check' | 'teardown'; readonly config: string | undefined }
+  /** `--help` or `--version`: the text for standard output. */
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'usage-error'; readonly text: string }
+
+/** What the process says when it ends. */
+export const ExitCode = { Stopped: 0, Failed: 1, Usage: 2 } as const
+
+const EPILOGUE = `
+Exit codes:
+  0  stopped as asked
+  1  failed at run time
+  2  bad usage or configuration
+
+Examples:
+  nodelocal-mcs                              run with the embedded defaults on 127.0.0.1:5353
+  nodelocal-mcs run --config config.yaml     run as the file says; changes of it are applied while running
+  nodelocal-mcs check --config config.yaml   report every problem in the file
+
+Signals: SIGTERM and SIGINT stop gracefully, a second one at once. SIGUSR1 empties the record cache.
+`
+
+/** What the arguments behind the program's name ask for. */
+export function parseCommandLine(args: readonly string[], version: string): CommandLine {
+  let result: CommandLine | undefined
+  let output = ''
+  const prepare = (command: Command): Command =>
+    command.exitOverride().configureOutput({
+      writeOut: (text) => {
+        output += text
+      },
+      writeErr: (text) => {
+        output += text
+      },
+    })
+  const program = prepare(new Command('nodelocal-mcs'))
+    .description('DNS agent for a Kubernetes node: serves clusterset.local, forwards and caches the rest.')
+    .version(version)
+    .addHelpText('after', EPILOGUE)
+    .enablePositionalOptions()
+  const add = (kind: 'run' | 'check' | 'teardown', description: string, isDefault: boolean): void => {
+    prepare(program.command(kind, { isDefault }))
+      .description(description)
+      .option('--config <file>', 'configuration file (YAML); left out: the embedded defaults')
+      .allowExcessArguments(false)
+      .action((options: { config?: string }) => {
+        result = { kind, config: options.config }
+      })
+  }
+  add('run', 'run the agent (the default)', true)
+  add('check', 'report every problem in the configuration, exit 2 when there is one', false)
+  add('teardown', 'remove the rules and the interface of an agent that is gone', false)
+  try {
+    program.parse([...args], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return { kind: 'text', text: output }
+    return { kind: 'usage-error', text: output }
+  }
+  return result ?? { kind: 'usage-error', text: program.helpInformation() }
+}

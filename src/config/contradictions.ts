@@ -1,0 +1,80 @@
+/**
+ * Settings that are each right and wrong together. Works on the raw value, whatever its shape, so that an operator
+ * hears of these at the same time as of everything else. Pure.
+ */
+
+import { canonicalAddress, parseUpstream } from './syntax.ts'
+
+/** One thing that is wrong, with its place in the file: `forward[0].upstreams[1]`. */
+export interface Problem {
+  readonly path: readonly (string | number)[]
+  readonly text: string
+}
+
+/** Everything in the value that contradicts something else in it. */
+export function contradictionsIn(value: unknown): Problem[] {
+  return [...addressesTwice(value), ...zonesTwice(value), ...serverNamesUnverified(value), ...ttlsCrossed(value)]
+}
+
+function* addressesTwice(value: unknown): Generator<Problem> {
+  const seen = new Set<string>()
+  for (const [index, text] of strings(at(value, 'listen', 'addresses'))) {
+    const address = canonicalAddress(text) ?? text
+    if (seen.has(address)) yield { path: ['listen', 'addresses', index], text: `${text} stands here twice` }
+    seen.add(address)
+  }
+}
+
+function* zonesTwice(value: unknown): Generator<Problem> {
+  const owners = new Map<string, string>()
+  const claim = function* (zones: unknown, path: readonly (string | number)[], owner: string): Generator<Problem> {
+    for (const [index, text] of strings(zones)) {
+      const zone = text.toLowerCase().replace(/(.)\.$/, '$1')
+      const before = owners.get(zone)
+      if (before === undefined) owners.set(zone, owner)
+      else yield { path: [...path, index], text: `${zone} is already ${before}` }
+    }
+  }
+  const clusterset = at(value, 'clusterset', 'zones') ?? ['clusterset.local']
+  yield* claim(clusterset, ['clusterset', 'zones'], 'a clusterset zone')
+  for (const [index, route] of items(at(value, 'forward'))) {
+    yield* claim(at(route, 'zones'), ['forward', index, 'zones'], `routed by forward[${index}]`)
+  }
+}
+
+function* serverNamesUnverified(value: unknown): Generator<Problem> {
+  for (const [index, route] of items(at(value, 'forward'))) {
+    if (at(route, 'transport') === 'tls') continue
+    for (const [position, text] of strings(at(route, 'upstreams'))) {
+      const upstream = parseUpstream(text)
+      if (upstream.kind !== 'address' || upstream.serverName === undefined) continue
+      yield { path: ['forward', index, 'upstreams', position], text: 'has a #name, which only transport tls verifies' }
+    }
+  }
+}
+
+function* ttlsCrossed(value: unknown): Generator<Problem> {
+  const min = at(value, 'cache', 'minTtlSeconds') ?? 0
+  const max = at(value, 'cache', 'maxTtlSeconds') ?? 30
+  if (typeof min === 'number' && typeof max === 'number' && min > max) {
+    yield { path: ['cache', 'minTtlSeconds'], text: `is ${min}, above maxTtlSeconds, which is ${max}` }
+  }
+}
+
+/** What stands at a path, or undefined where something else is in the way. */
+function at(value: unknown, ...path: readonly string[]): unknown {
+  let here = value
+  for (const step of path) {
+    if (typeof here !== 'object' || here === null) return undefined
+    here = (here as Readonly<Record<string, unknown>>)[step]
+  }
+  return here
+}
+
+function items(value: unknown): Iterable<[number, unknown]> {
+  return Array.isArray(value) ? (value as unknown[]).entries() : []
+}
+
+function* strings(value: unknown): Generator<[number, string]> {
+  for (const [index, item] of items(value)) if (typeof item === 'string') yield [index, item]
+}

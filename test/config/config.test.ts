@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { configFromText } from '../../src/config/config.ts'
+
+const problemsIn = (text: string) => {
+  const loaded = configFromText(text, 'c.yaml')
+  return loaded.kind === 'problems' ? loaded.problems : []
+}
+
+const cases = [
+  { promise: 'an unknown key', text: 'listen: { prot: 53 }', problems: ['c.yaml:1: listen.prot is no setting'] },
+  {
+    promise: 'a host name as upstream',
+    text: 'forward:\n  - zones: [a]\n    upstreams: [kube-dns.kube-system]',
+    problems: [
+      'c.yaml:3: forward[0].upstreams[0] is a host name: upstreams are addresses, because nobody could resolve the name before DNS works',
+    ],
+  },
+  {
+    promise: 'a listen address that is none',
+    text: 'listen:\n  addresses: [localhost]',
+    problems: ['c.yaml:2: listen.addresses[0] is no IP address'],
+  },
+  {
+    promise: 'a listen address twice, however it is spelled',
+    text: 'listen: { addresses: ["::1", "0:0::1"] }',
+    problems: ['c.yaml:1: listen.addresses[1] 0:0::1 stands here twice'],
+  },
+  {
+    promise: 'a zone routed twice',
+    text: 'forward:\n  - {zones: [a.b], upstreams: [192.0.2.1]}\n  - {zones: [A.b.], upstreams: [192.0.2.1]}',
+    problems: ['c.yaml:3: forward[1].zones[0] a.b is already routed by forward[0]'],
+  },
+  {
+    promise: 'a route for a clusterset zone',
+    text: 'forward:\n  - {zones: [clusterset.local], upstreams: [192.0.2.1]}',
+    problems: ['c.yaml:2: forward[0].zones[0] clusterset.local is already a clusterset zone'],
+  },
+  {
+    promise: 'a minimum above its maximum',
+    text: 'cache: { minTtlSeconds: 60 }',
+    problems: ['c.yaml:1: cache.minTtlSeconds is 60, above maxTtlSeconds, which is 30'],
+  },
+  {
+    promise: 'a value out of its range',
+    text: 'listen: { port: 65536 }',
+    problems: ['c.yaml:1: listen.port must be 65535 or less'],
+  },
+  {
+    promise: 'a word that is none of the choices',
+    text: 'log: { level: loud }',
+    problems: ['c.yaml:1: log.level must be one of debug, info, warn, error'],
+  },
+  {
+    promise: 'a server name that nobody verifies',
+    text: 'forward:\n  - {zones: [a], upstreams: ["192.0.2.1#dns.example"]}',
+    problems: ['c.yaml:2: forward[0].upstreams[0] has a #name, which only transport tls verifies'],
+  },
+  { promise: 'a key that stands twice', text: 'log: {}\nlog: {}', problems: ['c.yaml:2: Map keys must be unique'] },
+]
+
+suite('config', () => {
+  for (const { promise, text, problems } of cases) {
+    test(`reports ${promise}, with its place`, () => assert.deepEqual(problemsIn(text), problems))
+  }
+
+  test('reports every problem at once', () => {
+    const text =
+      'listen: { addresses: [x], prot: 1 }\ncache: { minTtlSeconds: 60, maxBytes: lots }\nlog: { level: loud }'
+    assert.deepEqual(problemsIn(text).length, 5)
+  })
+
+  test('has the defaults of the operator contract', () => {
+    const loaded = configFromText('', 'c.yaml')
+    assert.ok(loaded.kind === 'config')
+    const { listen, clusterset, forward, cache, metrics, health } = loaded.config
+    assert.deepEqual(listen, { addresses: ['127.0.0.1'], port: 5353 })
+    assert.deepEqual(
+      [clusterset.zones, clusterset.ttlSeconds, clusterset.source],
+      [['clusterset.local'], 5, 'manifests'],
+    )
+    assert.deepEqual(
+      [clusterset.manifests, clusterset.kubernetes],
+      [{ directory: './examples/clusterset' }, { kubeconfig: null, namespaces: [], snapshotFile: null }],
+    )
+    assert.deepEqual(
+      forward.map(({ zones, upstreams, transport }) => ({ zones, upstreams, transport })),
+      [{ zones: ['.'], upstreams: ['/etc/resolv.conf'], transport: 'udp' }],
+    )
+    assert.deepEqual(cache, {
+      maxBytes: 16_777_216,
+      maxTtlSeconds: 30,
+      minTtlSeconds: 0,
+      maxNegativeTtlSeconds: 5,
+      serveStale: { enabled: true, maxStaleSeconds: 3600, clientTimeoutMs: 1800 },
+      prefetch: { enabled: true },
+    })
+    assert.deepEqual([metrics.address, health.address], ['127.0.0.1:9253', '127.0.0.1:8099'])
+  })
+
+  test('takes every spelling of an upstream', () => {
+    const upstreams = '["10.96.0.11", "10.96.0.11:5353", "[fd00::1]:53", "fd00::1", "/etc/resolv.conf"]'
+    assert.deepEqual(problemsIn(`forward: [{ zones: ["."], upstreams: ${upstreams} }]`), [])
+  })
+
+  test('refuses aliases that multiply', () => {
+    const lines = [
+      'a: &a [x,x,x,x,x,x,x,x,x]',
+      ...'bcdefg'.split('').map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdef'[i]}`).join()}]`),
+    ]
+    assert.match(problemsIn(lines.join('\n'))[0]!, /alias/i)
+  })
+})
