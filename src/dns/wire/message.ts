@@ -52,6 +52,7 @@ const codecs = {
   soa: codecOf<SoaData>('SOA'),
   ns: codecOf<string>('NS'),
   txt: codecOf<string>('TXT'),
+  hinfo: codecOf<{ cpu: string; os: string }>('HINFO'),
 }
 
 /** Rdata of an A record; `address` must be a valid dotted IPv4 address. */
@@ -82,6 +83,11 @@ export function rdataOfNs(target: string): Rdata {
 /** Rdata of a TXT record with one character-string of at most 255 octets. */
 export function rdataOfTxt(text: string): Rdata {
   return wireOf(codecs.txt, text)
+}
+
+/** Rdata of an HINFO record (RFC 1035 section 3.3.2); each text has at most 255 octets. */
+export function rdataOfHinfo(cpu: string, os: string): Rdata {
+  return wireOf(codecs.hinfo, { cpu, os })
 }
 
 /** A whole message as dns-packet reads it, for tools and tests; throws on what it cannot read. */

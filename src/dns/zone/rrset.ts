@@ -7,7 +7,7 @@ import type { RelativeName } from '../wire/name.ts'
 export type ServiceKey = string
 
 /**
- * The records of one type at one name, without duplicates. Types: A, AAAA and SRV.
+ * The records of one type at one name, without duplicates, never none. Types: A, AAAA and SRV.
  * The rdata of an SRV record ends in a relative name (no root label): the apex is appended when it is told.
  */
 export interface Rrset {
@@ -15,8 +15,14 @@ export interface Rrset {
   readonly rdata: readonly Rdata[]
 }
 
-/** Every name of one service with its rrsets, at most one per type, none empty. */
+/**
+ * Every name of one service with its rrsets, at most one per type. A name without rrsets exists and has no data; a
+ * service without names still makes its namespace exist.
+ */
 export type ServiceRecords = ReadonlyMap<RelativeName, readonly Rrset[]>
+
+/** What stands at a name that exists without data. */
+export const NO_RRSETS: readonly Rrset[] = []
 
 /** Octets of an SRV rdata before its target: priority, weight, port. */
 export const SRV_FIXED_OCTETS = 6

@@ -19,7 +19,7 @@ const NO_RECORDS: ServiceRecords = new Map()
 export class Zone {
   readonly #services = new Map<ServiceKey, ServiceRecords>()
   readonly #names = new Map<RelativeName, readonly Rrset[]>()
-  /** Services with records per `<namespace>.svc`: what makes that name exist. */
+  /** Services per `<namespace>.svc`: what makes that name exist. */
   readonly #namespaces = new Map<RelativeName, number>()
   #state: ZoneState = 'unsynced'
   #serial: number
@@ -42,17 +42,17 @@ export class Zone {
     return this.#serial
   }
 
-  /** Names with records. */
+  /** Names of services. */
   get nameCount(): number {
     return this.#names.size
   }
 
-  /** Services with records. */
+  /** Services, with names or without. */
   get serviceCount(): number {
     return this.#services.size
   }
 
-  /** The rrsets at a name; undefined when it has none. */
+  /** The rrsets at a name of a service: none where it exists without data, undefined where it does not exist. */
   find(name: RelativeName): readonly Rrset[] | undefined {
     return this.#names.get(name)
   }
@@ -62,19 +62,25 @@ export class Zone {
     return this.#namespaces.has(name)
   }
 
-  /** Puts a service's records in the place of its former ones; returns the names whose answers changed. */
+  /**
+   * Puts a service's records in the place of its former ones; undefined takes the service away.
+   * Returns the names whose answers changed.
+   */
   replace(service: ServiceKey, records: ServiceRecords | undefined): RelativeName[] {
-    const before = this.#services.get(service) ?? NO_RECORDS
-    const after = records ?? NO_RECORDS
-    const changed = namesThatChanged(before, after)
-    if (changed.length === 0) return changed
+    const before = this.#services.get(service)
+    const changed = namesThatChanged(before ?? NO_RECORDS, records ?? NO_RECORDS)
+    if (before === undefined && records !== undefined) this.#countNamespace(service, 1, changed)
+    if (before !== undefined && records === undefined) this.#countNamespace(service, -1, changed)
+    // Equal records are not taken over: the names hold the former ones, and two copies of a zone are too many.
+    if (changed.length === 0 && before !== undefined && records !== undefined) return changed
 
-    for (const name of before.keys()) if (!after.has(name)) this.#names.delete(name)
-    for (const [name, rrsets] of after) this.#names.set(name, rrsets)
-    if (after.size === 0) this.#services.delete(service)
-    else this.#services.set(service, after)
-    if (before.size === 0 || after.size === 0) this.#countNamespace(service, after.size === 0 ? -1 : 1, changed)
-    this.#serial = (this.#serial + 1) >>> 0
+    if (records === undefined) this.#services.delete(service)
+    else this.#services.set(service, records)
+    if (before !== undefined) {
+      for (const name of before.keys()) if (records?.has(name) !== true) this.#names.delete(name)
+    }
+    if (records !== undefined) for (const [name, rrsets] of records) this.#names.set(name, rrsets)
+    if (changed.length > 0) this.#serial = (this.#serial + 1) >>> 0
     return changed
   }
 

@@ -1,0 +1,92 @@
+/**
+ * Records in the making: names gather addresses and services in any order and with repetitions, `build` makes rrsets.
+ *
+ * Linear in what is added. Sets keep the order of the facts, so the same facts give the same rrsets.
+ */
+
+import { type Address, IPV4_OCTETS } from '../../dns/wire/address.ts'
+import { type Rdata, rdataOfSrv } from '../../dns/wire/message.ts'
+import { NAME_OCTETS_MAX, type RelativeName, textOfName } from '../../dns/wire/name.ts'
+import { RecordType } from '../../dns/wire/record-type.ts'
+import { NO_RRSETS, type Rrset, type ServiceRecords } from '../../dns/zone/rrset.ts'
+import type { PortFacts } from './facts.ts'
+import type { IgnoredList } from './ignored.ts'
+
+interface Draft {
+  ipv4: Set<Rdata> | undefined
+  ipv6: Set<Rdata> | undefined
+  /** Rdata from the port on: port and target, which is what makes two services one. */
+  services: Set<string> | undefined
+}
+
+export class Drafts {
+  readonly #drafts = new Map<RelativeName, Draft>()
+  readonly #nameOctetsMax: number
+  readonly #ignored: IgnoredList
+
+  /** `apexOctetsMax`: octets of the longest apex that the names will stand under, its root label included. */
+  constructor(apexOctetsMax: number, ignored: IgnoredList) {
+    this.#nameOctetsMax = NAME_OCTETS_MAX - apexOctetsMax
+    this.#ignored = ignored
+  }
+
+  /** Whether the name fits under every apex; what does not is told and left out. */
+  admits(name: RelativeName): boolean {
+    if (name.length <= this.#nameOctetsMax) return true
+    this.#ignored.add('name-too-long', 'the name below the zone', textOfName(name))
+    return false
+  }
+
+  /** Makes the name exist, with or without records. */
+  add(name: RelativeName): Draft {
+    const known = this.#drafts.get(name)
+    if (known !== undefined) return known
+    const draft = { ipv4: undefined, ipv6: undefined, services: undefined }
+    this.#drafts.set(name, draft)
+    return draft
+  }
+
+  addAddresses(name: RelativeName, addresses: readonly Address[]): void {
+    const draft = this.add(name)
+    for (const address of addresses) {
+      if (address.length === IPV4_OCTETS) (draft.ipv4 ??= new Set()).add(address)
+      else (draft.ipv6 ??= new Set()).add(address)
+    }
+  }
+
+  addService(owner: RelativeName, port: PortFacts, target: RelativeName): void {
+    const draft = this.add(owner)
+    draft.services ??= new Set()
+    draft.services.add(String.fromCharCode(port.port >>> 8, port.port & 0xff) + target)
+  }
+
+  /** The records; every service of any name is also one of `serviceName`. */
+  build(serviceName: RelativeName): ServiceRecords {
+    const all = this.#drafts.get(serviceName)?.services
+    const allServices = all === undefined ? undefined : rrsetOfServices(all)
+    const records = new Map<RelativeName, readonly Rrset[]>()
+    for (const [name, { ipv4, ipv6, services }] of this.#drafts) {
+      const rrsets: Rrset[] = []
+      if (ipv4 !== undefined) rrsets.push({ type: RecordType.A, rdata: [...ipv4] })
+      if (ipv6 !== undefined) rrsets.push({ type: RecordType.AAAA, rdata: [...ipv6] })
+      if (services !== undefined) {
+        // As many as all means the same ones: a service with one port, which is most of them, keeps them once.
+        const isAll = services.size === all?.size
+        rrsets.push(isAll && allServices !== undefined ? allServices : rrsetOfServices(services))
+      }
+      records.set(name, rrsets.length === 0 ? NO_RRSETS : rrsets)
+    }
+    return records
+  }
+}
+
+/** What the weights of one owner's records add up to, as near as they can. */
+const WEIGHT_SUM = 100
+
+function rrsetOfServices(services: ReadonlySet<string>): Rrset {
+  const weight = Math.max(1, Math.floor(WEIGHT_SUM / services.size))
+  const fixed = rdataOfSrv({ priority: 0, weight, port: 0, target: '.' }).slice(0, PRIORITY_AND_WEIGHT_OCTETS)
+  return { type: RecordType.SRV, rdata: Array.from(services, (portAndTarget) => fixed + portAndTarget) }
+}
+
+const PRIORITY_AND_WEIGHT_OCTETS = 4
