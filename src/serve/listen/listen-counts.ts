@@ -4,7 +4,7 @@
  * Handed in, so that the listeners of all addresses share one, and a listener that is replaced leaves its counts behind.
  */
 
-export interface UdpCounts {
+export type UdpCounts = {
   /** Datagrams from port 0, to which nobody can answer. */
   portZero: number
   /** Datagrams that came while the listener was stopping. */
@@ -17,7 +17,7 @@ export interface UdpCounts {
   responsesLate: number
 }
 
-export interface TcpCounts {
+export type TcpCounts = {
   /** A gauge: connections open now. */
   connectionsOpen: number
   connectionsAccepted: number

@@ -1,0 +1,165 @@
+/** The smallest HTTP server that a scraper and the kubelet need: GET (and HEAD) of a few fixed paths, everything bounded. */
+
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { isIPv6 } from 'node:net'
+
+export interface HttpReply {
+  readonly status: number
+  readonly contentType: string
+  readonly body: string
+}
+
+/** By exact path, without query string. */
+export type HttpPages = Readonly<Record<string, () => HttpReply | Promise<HttpReply>>>
+
+export interface HttpOptions {
+  readonly address: string
+  /** 0: the kernel picks one. */
+  readonly port: number
+  /** SO_REUSEPORT: the next process may listen beside us while we leave. */
+  readonly reusePort: boolean
+  /** What is listened for, in errors: `metrics`, `health`. */
+  readonly purpose: string
+}
+
+export interface HttpListener {
+  readonly address: string
+  readonly port: number
+  /** Ends idle connections at once and the others after their response, at the latest after `drainMs`. Idempotent. */
+  stop(drainMs: number): Promise<void>
+}
+
+/** The world refused to let us listen. */
+export class HttpListenError extends Error {
+  readonly code: 'ADDRESS_IN_USE' | 'ADDRESS_NOT_LOCAL' | 'LISTEN_FAILED'
+
+  constructor(code: HttpListenError['code'], message: string, cause: unknown) {
+    super(message, { cause })
+    this.name = 'HttpListenError'
+    this.code = code
+  }
+}
+
+/** Connections at a time; one more is closed at once. Two Prometheus servers and a kubelet need three. */
+export const HTTP_CONNECTIONS_MAX = 32
+/** Milliseconds for the whole of a request to arrive. */
+export const HTTP_REQUEST_MS = 5_000
+/** Milliseconds between two requests of a connection; longer than usual scrape intervals would pin dead ones. */
+export const HTTP_IDLE_MS = 15_000
+/** Milliseconds without progress on a connection. */
+export const HTTP_STALL_MS = 30_000
+/** Octets of a request's headers. */
+export const HTTP_HEADER_BYTES_MAX = 8 * 1024
+/** Milliseconds between two looks for connections that have overstayed. */
+const CHECK_MS = 1_000
+
+/** Serves the pages; rejects with an `HttpListenError`. `onFailure` is told when a page throws; the client gets a 500. */
+export async function openHttpListener(
+  options: HttpOptions,
+  pages: HttpPages,
+  onFailure: (path: string, error: unknown) => void,
+): Promise<HttpListener> {
+  const byPath = new Map(Object.entries(pages))
+  const server = createServer(
+    {
+      requestTimeout: HTTP_REQUEST_MS,
+      headersTimeout: HTTP_REQUEST_MS,
+      keepAliveTimeout: HTTP_IDLE_MS,
+      connectionsCheckingInterval: CHECK_MS,
+      maxHeaderSize: HTTP_HEADER_BYTES_MAX,
+    },
+    (request, response) => {
+      answer(request, response, byPath, onFailure).catch((error: unknown) => {
+        onFailure(request.url ?? '', error)
+        response.destroy()
+      })
+    },
+  )
+  server.maxConnections = HTTP_CONNECTIONS_MAX
+  server.setTimeout(HTTP_STALL_MS)
+  server.listen({
+    host: options.address,
+    port: options.port,
+    ipv6Only: isIPv6(options.address) && options.address !== '::',
+    reusePort: options.reusePort,
+    exclusive: true,
+  })
+  try {
+    await once(server, 'listening')
+  } catch (error) {
+    throw listenError(options, error)
+  }
+  const bound = server.address()
+  let stopped: Promise<void> | undefined
+  return {
+    address: options.address,
+    port: bound !== null && typeof bound === 'object' ? bound.port : options.port,
+    stop(drainMs) {
+      stopped ??= stop(server, drainMs)
+      return stopped
+    },
+  }
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  pages: ReadonlyMap<string, () => HttpReply | Promise<HttpReply>>,
+  onFailure: (path: string, error: unknown) => void,
+): Promise<void> {
+  // Nothing that we serve takes a body.
+  request.resume()
+  const path = (request.url ?? '').split('?', 1)[0]!
+  const page = pages.get(path)
+  if (page === undefined) {
+    send(response, plain(404, `nothing here; try ${[...pages.keys()].join(' or ')}`))
+  } else if (request.method !== 'GET' && request.method !== 'HEAD') {
+    response.setHeader('allow', 'GET, HEAD')
+    send(response, plain(405, 'GET or HEAD'))
+  } else {
+    try {
+      send(response, await page())
+    } catch (error) {
+      onFailure(path, error)
+      send(response, plain(500, 'failed; see the log'))
+    }
+  }
+}
+
+function plain(status: number, text: string): HttpReply {
+  return { status, contentType: 'text/plain; charset=utf-8', body: `${text}\n` }
+}
+
+function send(response: ServerResponse, { status, contentType, body }: HttpReply): void {
+  response.writeHead(status, {
+    'content-type': contentType,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+  })
+  // For HEAD node:http keeps the body to itself.
+  response.end(body)
+}
+
+async function stop(server: Server, drainMs: number): Promise<void> {
+  const closed = once(server, 'close')
+  server.close()
+  const deadline = setTimeout(() => server.closeAllConnections(), drainMs)
+  await closed
+  clearTimeout(deadline)
+}
+
+function listenError({ address, port, purpose }: HttpOptions, cause: unknown): HttpListenError {
+  const where = `cannot listen on ${address} port ${port} (${purpose})`
+  const systemCode = cause instanceof Error && 'code' in cause ? cause.code : undefined
+  if (systemCode === 'EADDRINUSE')
+    return new HttpListenError('ADDRESS_IN_USE', `${where}: another process has it`, cause)
+  if (systemCode === 'EADDRNOTAVAIL') {
+    return new HttpListenError('ADDRESS_NOT_LOCAL', `${where}: no interface of this machine has the address`, cause)
+  }
+  return new HttpListenError(
+    'LISTEN_FAILED',
+    `${where}: ${cause instanceof Error ? cause.message : String(cause)}`,
+    cause,
+  )
+}

@@ -1,0 +1,99 @@
+/**
+ * What the metrics read at a scrape: plain snapshots from callbacks that `agent.ts` wires, so that nothing here knows whose
+ * numbers they are. Every callback is called once a scrape, must be cheap and must not throw.
+ *
+ * Record keys become label values: they come from the code or the configuration, never from a query or an object.
+ */
+
+import type { CounterLabels, TrafficCounters } from './counters.ts'
+
+type Counts = Readonly<Record<string, number>>
+
+export interface MetricSources {
+  readonly build: { readonly version: string; readonly revision: string }
+  readonly labels: CounterLabels
+  /** The event loop's block and one of each worker thread. */
+  trafficBlocks(): readonly TrafficCounters[]
+  plugins(): readonly PluginEnabled[]
+  cache(): CacheSnapshot
+  zone(): ZoneSnapshot
+  upstreams(): readonly UpstreamSnapshot[]
+  forward(): ForwardSnapshot
+  listen(): ListenSnapshot
+  config(): ConfigSnapshot
+  /** Failures to set up interface and rules, by errortype; those of NodeLocal DNSCache are told even when absent. */
+  setupErrors(): Counts
+}
+
+/** What answers for a zone on a server; `name` as in CoreDNS: `cache`, `forward`, `clusterset`, `local`. */
+export interface PluginEnabled {
+  readonly server: string
+  readonly zone: string
+  readonly name: string
+}
+
+/** The record cache. */
+export interface CacheSnapshot {
+  readonly positiveEntries: number
+  readonly negativeEntries: number
+  readonly bytes: number
+  readonly bytesMax: number
+  readonly evictions: number
+  /** Prefetches that were not made because too much was under way. */
+  readonly prefetchesDropped: number
+}
+
+export interface ZoneSnapshot {
+  readonly isSynced: boolean
+  readonly names: number
+  readonly services: number
+  /** `serviceimports`, `endpointslices`. */
+  readonly objects: Counts
+  /** Objects or parts of them that were left out, by reason. */
+  readonly ignoredObjects: Counts
+  /** By kind: 1 while its watch is open. */
+  readonly watchConnected: Counts
+  /** Seconds since the source last said anything; undefined before it did. */
+  readonly lastEventAgeSeconds: number | undefined
+}
+
+export interface UpstreamSnapshot {
+  /** Address and port. */
+  readonly to: string
+  readonly transport: string
+  readonly inFlight: number
+  /** Connections open; for UDP sockets open. */
+  readonly connections: number
+  /** Smoothed; undefined before the first response. */
+  readonly rttSeconds: number | undefined
+  readonly isHealthy: boolean
+}
+
+export interface ForwardSnapshot {
+  /** Queries that shared the upstream query of another. */
+  readonly coalesced: number
+  readonly maxConcurrentRejects: number
+  /** Queries for which no upstream was healthy. */
+  readonly healthcheckBroken: number
+}
+
+/** Shaped as the listeners count (`serve/listen/listen-counts`). */
+export interface ListenSnapshot {
+  readonly udp: Counts
+  readonly tcp: {
+    readonly connectionsOpen: number
+    readonly connectionsAccepted: number
+    readonly refused: Counts
+    readonly cut: Counts
+    readonly paused: Counts
+    readonly responsesLate: number
+  }
+}
+
+export interface ConfigSnapshot {
+  /** SHA-256 of the configuration in force, in hexadecimal. */
+  readonly hash: string
+  /** Seconds of the Unix epoch at which it came into force. */
+  readonly appliedAtSeconds: number
+  readonly reloadsFailed: number
+}

@@ -1,0 +1,206 @@
+/**
+ * prom-client's door: families (`coredns-families`, `own-families`) become text for Prometheus.
+ *
+ * Nothing is counted here. prom-client keeps no values of its own for our families: at a scrape they come out of the
+ * snapshots, so that the way of a query never touches a label or a map.
+ */
+
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { COREDNS_FAMILIES, PROGRAMMING_BOUNDS } from './coredns-families.ts'
+import { ExchangeCounters } from './exchange-counters.ts'
+import type { Family, HistogramFamily, HistogramSample, Labels, NumberFamily, Sample, Scrape } from './family.ts'
+import { histogramAt, histogramSlots, observe } from './histogram.ts'
+import type { MetricSources } from './metric-sources.ts'
+import { OWN_FAMILIES } from './own-families.ts'
+import { trafficOf } from './traffic.ts'
+
+/** CoreDNS's kinds of services; ours are imports of a virtual address or of endpoints. */
+export const SERVICE_KINDS = ['cluster_ip', 'headless_with_selector', 'headless_without_selector'] as const
+export type ServiceKind = (typeof SERVICE_KINDS)[number]
+
+export interface Metrics {
+  readonly contentType: string
+  /** What the forwarder tells of its exchanges. */
+  readonly upstreamObserver: ExchangeCounters
+  /** Seconds from an object's change to the first answer that knows it. */
+  dnsProgrammed(serviceKind: ServiceKind, seconds: number): void
+  /** The text of one scrape. */
+  render(): Promise<string>
+}
+
+/** Milliseconds between two looks at the event loop; each wakes the process. */
+const EVENT_LOOP_RESOLUTION_MS = 20
+
+/** What of prom-client's own families an operator can use; the rest says little or costs a walk over all sockets. */
+const KEPT_DEFAULTS = /^(process_|nodejs_gc_|nodejs_heap_size_|nodejs_external_memory_)/
+
+/** Event-loop delays that prom-client collects, by what we call them. They are read and reset by the first one's `get`. */
+const EVENT_LOOP_DELAYS = [
+  { quantile: '0.5', from: 'nodejs_eventloop_lag_p50_seconds' },
+  { quantile: '0.99', from: 'nodejs_eventloop_lag_p99_seconds' },
+  { quantile: '1', from: 'nodejs_eventloop_lag_max_seconds' },
+] as const
+const EVENT_LOOP_COLLECTOR = 'nodejs_eventloop_lag_seconds'
+
+export function createMetrics(sources: MetricSources): Metrics {
+  const registry = new Registry()
+  const exchanges = new ExchangeCounters()
+  const programming = SERVICE_KINDS.map((serviceKind) => ({
+    serviceKind,
+    counts: new Float64Array(histogramSlots(PROGRAMMING_BOUNDS)),
+  }))
+  const read = (): Scrape => ({
+    build: sources.build,
+    traffic: trafficOf(sources.labels, sources.trafficBlocks()),
+    exchanges: exchanges.snapshot(),
+    programming: programming.map(({ serviceKind, counts }) => ({
+      serviceKind,
+      durations: histogramAt(counts, 0, PROGRAMMING_BOUNDS),
+    })),
+    plugins: sources.plugins(),
+    cache: sources.cache(),
+    zone: sources.zone(),
+    upstreams: sources.upstreams(),
+    forward: sources.forward(),
+    listen: sources.listen(),
+    config: sources.config(),
+    setupErrors: sources.setupErrors(),
+  })
+  let scrape = read()
+  for (const family of [...COREDNS_FAMILIES, ...OWN_FAMILIES]) register(family, registry, () => scrape)
+  registerDefaults(registry)
+
+  return {
+    contentType: registry.contentType,
+    upstreamObserver: exchanges,
+    dnsProgrammed(serviceKind, seconds) {
+      observe(programming[SERVICE_KINDS.indexOf(serviceKind)]!.counts, 0, PROGRAMMING_BOUNDS, seconds)
+    },
+    render() {
+      scrape = read()
+      return registry.metrics()
+    },
+  }
+}
+
+function register(family: Family, registry: Registry, scrape: () => Scrape): void {
+  switch (family.type) {
+    case 'counter':
+      registry.registerMetric(new SnapshotCounter(family, scrape))
+      return
+    case 'gauge':
+      registry.registerMetric(new SnapshotGauge(family, scrape))
+      return
+    case 'histogram':
+      registry.registerMetric(new SnapshotHistogram(family, scrape))
+  }
+}
+
+class SnapshotCounter extends Counter {
+  readonly #read: () => readonly Sample[]
+
+  constructor(family: NumberFamily, scrape: () => Scrape) {
+    super({ ...headOf(family), registers: [] })
+    this.#read = () => family.samples(scrape())
+  }
+
+  override async get(): ReturnType<Counter['get']> {
+    return { ...(await super.get()), values: [...this.#read()] }
+  }
+}
+
+class SnapshotGauge extends Gauge {
+  readonly #read: () => readonly Sample[]
+
+  constructor(family: NumberFamily, scrape: () => Scrape) {
+    super({ ...headOf(family), registers: [] })
+    this.#read = () => family.samples(scrape())
+  }
+
+  override async get(): ReturnType<Gauge['get']> {
+    return { ...(await super.get()), values: [...this.#read()] }
+  }
+}
+
+class SnapshotHistogram extends Histogram {
+  readonly #read: () => readonly HistogramSample[]
+  readonly #family: HistogramFamily
+
+  constructor(family: HistogramFamily, scrape: () => Scrape) {
+    super({ ...headOf(family), buckets: [...family.bounds], registers: [] })
+    this.#family = family
+    this.#read = () => family.samples(scrape())
+  }
+
+  /** What prom-client makes both its text and `get` of. */
+  getForPromString(): Promise<object> {
+    const { name, help, bounds } = this.#family
+    const values = this.#read().flatMap((sample) => linesOf(name, bounds, sample))
+    return Promise.resolve({ name, help, type: 'histogram', values })
+  }
+}
+
+function headOf({ name, help, labelNames }: Family): { name: string; help: string; labelNames: readonly string[] } {
+  return { name, help, labelNames }
+}
+
+/** A line of text to be; labels are apart because they are the same for all lines of a sample. */
+interface HistogramLine {
+  readonly metricName: string
+  readonly labels: Labels
+  readonly sharedLabels: Labels
+  readonly value: number
+}
+
+function linesOf(name: string, bounds: readonly number[], { labels, histogram }: HistogramSample): HistogramLine[] {
+  let count = 0
+  const lines = Array.from(histogram.buckets, (inBucket, i): HistogramLine => {
+    count += inBucket
+    const le = i < bounds.length ? String(bounds[i]) : '+Inf'
+    return { metricName: `${name}_bucket`, labels: { le }, sharedLabels: labels, value: count }
+  })
+  return [
+    ...lines,
+    { metricName: `${name}_sum`, labels: {}, sharedLabels: labels, value: histogram.sum },
+    { metricName: `${name}_count`, labels: {}, sharedLabels: labels, value: count },
+  ]
+}
+
+function registerDefaults(registry: Registry): void {
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: EVENT_LOOP_RESOLUTION_MS })
+  const collector = registry.getSingleMetric(EVENT_LOOP_COLLECTOR)
+  const delays = EVENT_LOOP_DELAYS.map(({ quantile, from }) => ({ quantile, gauge: registry.getSingleMetric(from) }))
+  for (const { name } of registry.getMetricsAsArray()) {
+    if (name.startsWith('nodejs_') && !KEPT_DEFAULTS.test(name)) registry.removeSingleMetric(name)
+  }
+  const readDelays = async () => {
+    await collector?.get()
+    const samples: Sample[] = []
+    for (const { quantile, gauge } of delays) {
+      const collected = (await gauge?.get())?.values[0]?.value ?? 0
+      // What is measured is the time between two looks; the delay is what exceeds the time that was asked for.
+      const value = Math.max(0, collected - EVENT_LOOP_RESOLUTION_MS / 1000)
+      samples.push({ labels: { quantile }, value })
+    }
+    return samples
+  }
+  registry.registerMetric(new EventLoopDelay(readDelays))
+}
+
+class EventLoopDelay extends Gauge {
+  readonly #read: () => Promise<Sample[]>
+
+  constructor(read: () => Promise<Sample[]>) {
+    super({
+      name: 'nodelocal_mcs_event_loop_delay_seconds',
+      help: 'Delay of the event loop since the last scrape; quantile 1 is the longest.',
+      labelNames: ['quantile'],
+      registers: [],
+    })
+    this.#read = read
+  }
+
+  override async get(): ReturnType<Gauge['get']> {
+    return { ...(await super.get()), values: await this.#read() }
+  }
+}

@@ -1,0 +1,93 @@
+/** The families that nobody else has: `nodelocal_mcs_*`. What each means to an operator is in `docs/operations.md`. */
+
+import { byKey, counter, type Family, gauge, only, type Sample } from './family.ts'
+
+export const OWN_FAMILIES: readonly Family[] = [
+  gauge('nodelocal_mcs_zone_synced', '1 once the zone knows all objects.', [], ({ zone }) =>
+    only(zone.isSynced ? 1 : 0),
+  ),
+  gauge('nodelocal_mcs_zone_names', 'Names with records.', [], ({ zone }) => only(zone.names)),
+  gauge('nodelocal_mcs_zone_services', 'Services with records.', [], ({ zone }) => only(zone.services)),
+  gauge('nodelocal_mcs_zone_objects', 'Objects that the zone is made of.', ['kind'], ({ zone }) =>
+    byKey('kind', zone.objects),
+  ),
+  counter('nodelocal_mcs_zone_ignored_objects_total', 'Objects or parts left out.', ['reason'], ({ zone }) =>
+    byKey('reason', zone.ignoredObjects),
+  ),
+  gauge('nodelocal_mcs_zone_last_event_age_seconds', 'Seconds since the source of objects spoke.', [], ({ zone }) =>
+    zone.lastEventAgeSeconds === undefined ? [] : only(zone.lastEventAgeSeconds),
+  ),
+  gauge('nodelocal_mcs_watch_connected', '1 while the watch of a kind is open.', ['kind'], ({ zone }) =>
+    byKey('kind', zone.watchConnected),
+  ),
+
+  counter('nodelocal_mcs_coalesced_queries_total', 'Queries that shared an upstream query.', [], ({ forward }) =>
+    only(forward.coalesced),
+  ),
+  gauge('nodelocal_mcs_upstream_in_flight', 'Upstream queries under way.', ['to', 'transport'], ({ upstreams }) =>
+    upstreams.map(({ to, transport, inFlight }) => ({ labels: { to, transport }, value: inFlight })),
+  ),
+  gauge('nodelocal_mcs_upstream_connections', 'Connections to an upstream.', ['to', 'transport'], ({ upstreams }) =>
+    upstreams.map(({ to, transport, connections }) => ({ labels: { to, transport }, value: connections })),
+  ),
+  gauge('nodelocal_mcs_upstream_rtt_seconds', 'Smoothed round-trip time.', ['to', 'transport'], ({ upstreams }) =>
+    upstreams.flatMap(({ to, transport, rttSeconds }): Sample[] =>
+      rttSeconds === undefined ? [] : [{ labels: { to, transport }, value: rttSeconds }],
+    ),
+  ),
+  gauge('nodelocal_mcs_upstream_healthy', '1 while an upstream answers.', ['to', 'transport'], ({ upstreams }) =>
+    upstreams.map(({ to, transport, isHealthy }) => ({ labels: { to, transport }, value: isHealthy ? 1 : 0 })),
+  ),
+  counter(
+    'nodelocal_mcs_upstream_failures_total',
+    'Exchanges that ended without a usable response.',
+    ['to', 'transport'],
+    ({ exchanges }) =>
+      exchanges.flatMap(({ to, failures }) =>
+        failures.map(({ transport, count }) => ({ labels: { to, transport }, value: count })),
+      ),
+  ),
+
+  gauge('nodelocal_mcs_tcp_connections', 'TCP connections of clients.', [], ({ listen }) =>
+    only(listen.tcp.connectionsOpen),
+  ),
+  counter('nodelocal_mcs_tcp_connections_accepted_total', 'TCP connections taken.', [], ({ listen }) =>
+    only(listen.tcp.connectionsAccepted),
+  ),
+  counter('nodelocal_mcs_tcp_connections_refused_total', 'TCP connections closed at once.', ['reason'], ({ listen }) =>
+    byKey('reason', listen.tcp.refused),
+  ),
+  counter('nodelocal_mcs_tcp_connections_cut_total', 'TCP connections ended early.', ['reason'], ({ listen }) =>
+    byKey('reason', listen.tcp.cut),
+  ),
+  counter('nodelocal_mcs_tcp_paused_total', 'Times that messages of a connection waited.', ['reason'], ({ listen }) =>
+    byKey('reason', listen.tcp.paused),
+  ),
+  counter('nodelocal_mcs_tcp_late_responses_total', 'Responses to a connection that was gone.', [], ({ listen }) =>
+    only(listen.tcp.responsesLate),
+  ),
+  counter('nodelocal_mcs_udp_errors_total', 'Datagrams not taken and responses not sent.', ['reason'], ({ listen }) =>
+    byKey('reason', listen.udp),
+  ),
+
+  counter('nodelocal_mcs_truncated_responses_total', 'Responses that said TC.', ['proto'], ({ traffic }) =>
+    traffic.truncated.map(({ proto, count }) => ({ labels: { proto }, value: count })),
+  ),
+  counter('nodelocal_mcs_dropped_queries_total', 'Messages that got no response.', ['reason'], ({ traffic }) =>
+    traffic.dropped.map(({ reason, count }) => ({ labels: { reason }, value: count })),
+  ),
+  counter('nodelocal_mcs_stale_answers_total', 'Questions answered with a stale entry.', [], ({ traffic }) =>
+    only(traffic.cells.reduce((sum, { staleServed }) => sum + staleServed, 0)),
+  ),
+  gauge('nodelocal_mcs_cache_bytes', 'Octets of the record cache.', [], ({ cache }) => only(cache.bytes)),
+  gauge('nodelocal_mcs_cache_max_bytes', 'Octets that the record cache may take.', [], ({ cache }) =>
+    only(cache.bytesMax),
+  ),
+
+  gauge('nodelocal_mcs_config_info', 'Hash of the configuration in force.', ['sha256'], ({ config }) => [
+    { labels: { sha256: config.hash }, value: 1 },
+  ]),
+  gauge('nodelocal_mcs_config_applied_timestamp_seconds', 'When it came into force.', [], ({ config }) =>
+    only(config.appliedAtSeconds),
+  ),
+]

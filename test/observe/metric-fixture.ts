@@ -1,0 +1,51 @@
+/** Sources that say something about everything. */
+
+import { CounterLabels, TrafficCounters } from '../../src/observe/counters.ts'
+import type { MetricSources } from '../../src/observe/metric-sources.ts'
+import { newListenCounts } from '../../src/serve/listen/listen-counts.ts'
+
+export const SERVER = 'dns://169.254.20.10:53'
+
+export interface MetricFixture {
+  readonly sources: MetricSources
+  readonly labels: CounterLabels
+  readonly traffic: TrafficCounters
+}
+
+export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture {
+  const labels = new CounterLabels()
+  const traffic = new TrafficCounters(labels)
+  const sources: MetricSources = {
+    build: { version: '0.1.0', revision: 'abcdef' },
+    labels,
+    trafficBlocks: () => [traffic],
+    plugins: () => [{ server: SERVER, zone: '.', name: 'cache' }],
+    cache: () => ({
+      positiveEntries: 7,
+      negativeEntries: 2,
+      bytes: 4096,
+      bytesMax: 65_536,
+      evictions: 3,
+      prefetchesDropped: 1,
+    }),
+    zone: () => ({
+      isSynced: true,
+      names: 12,
+      services: 4,
+      objects: { serviceimports: 4, endpointslices: 9 },
+      ignoredObjects: { 'bad-address': 1 },
+      watchConnected: { serviceimports: 1, endpointslices: 0 },
+      lastEventAgeSeconds: 1.5,
+    }),
+    upstreams: () => [
+      { to: '10.96.0.11:53', transport: 'tcp', inFlight: 2, connections: 1, rttSeconds: 0.002, isHealthy: true },
+      { to: '192.0.2.1:53', transport: 'udp', inFlight: 0, connections: 0, rttSeconds: undefined, isHealthy: false },
+    ],
+    forward: () => ({ coalesced: 5, maxConcurrentRejects: 1, healthcheckBroken: 0 }),
+    listen: newListenCounts,
+    config: () => ({ hash: 'c0ffee', appliedAtSeconds: 1_700_000_000, reloadsFailed: 0 }),
+    setupErrors: () => ({}),
+    ...over,
+  }
+  return { sources, labels, traffic }
+}
