@@ -19,17 +19,24 @@ export interface Log {
   error(event: string, fields?: LogFields): void
   /** From now on only this level and what is above it. */
   setLevel(level: LogLevel): void
+  /** Lines lost because nobody reads standard output: a log must not stop the answering of queries. */
+  linesDropped(): number
   /** Writes what is still held; to be called before the process ends. */
   flush(): void
 }
+
+/** Octets of lines that wait for standard output to take them; what comes then is dropped and counted. */
+const WAITING_BYTES_MAX = 4 * 1024 * 1024
 
 /**
  * A log of `level` and above. Lines are `{"level":"warn","time":"2026-01-02T03:04:05.678Z","event":"...",...}`.
  * Errors in fields are told with type, message, stack, code and causes. `stream`: elsewhere than standard output.
  */
 export function createLog(level: LogLevel, stream?: DestinationStream): Log {
-  // Synchronous: the last lines before an end are those that somebody will look for.
-  const target = stream ?? destination({ dest: 1, sync: true })
+  let linesDropped = 0
+  // Not synchronous: a full pipe would stop the event loop, and with it all answers.
+  const stdout = stream === undefined ? destination({ dest: 1, sync: false, maxLength: WAITING_BYTES_MAX }) : undefined
+  stdout?.on('drop', () => linesDropped++)
   const logger = pino(
     {
       level,
@@ -37,7 +44,7 @@ export function createLog(level: LogLevel, stream?: DestinationStream): Log {
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    target,
+    stream ?? stdout!,
   )
   const write = (level: LogLevel) => (event: string, fields?: LogFields) => {
     if (logger.isLevelEnabled(level)) logger[level]({ event, ...tellable(fields) })
@@ -50,8 +57,9 @@ export function createLog(level: LogLevel, stream?: DestinationStream): Log {
     setLevel(level) {
       logger.level = level
     },
+    linesDropped: () => linesDropped,
     flush() {
-      logger.flush()
+      stdout?.flushSync()
     },
   }
 }

@@ -73,6 +73,8 @@ export interface ForwardSnapshot {
   /** Queries that shared the upstream query of another. */
   readonly coalesced: number
   readonly maxConcurrentRejects: number
+  /** Messages of upstreams that were no response to us, by reason: `mismatched`, `malformed`. */
+  readonly ignoredResponses: Counts
   /** Queries for which no upstream was healthy. */
   readonly healthcheckBroken: number
 }

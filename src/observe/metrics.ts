@@ -36,9 +36,9 @@ const KEPT_DEFAULTS = /^(process_|nodejs_gc_|nodejs_heap_size_|nodejs_external_m
 
 /** Event-loop delays that prom-client collects, by what we call them. They are read and reset by the first one's `get`. */
 const EVENT_LOOP_DELAYS = [
-  { quantile: '0.5', from: 'nodejs_eventloop_lag_p50_seconds' },
-  { quantile: '0.99', from: 'nodejs_eventloop_lag_p99_seconds' },
-  { quantile: '1', from: 'nodejs_eventloop_lag_max_seconds' },
+  { statistic: 'p50', from: 'nodejs_eventloop_lag_p50_seconds' },
+  { statistic: 'p99', from: 'nodejs_eventloop_lag_p99_seconds' },
+  { statistic: 'max', from: 'nodejs_eventloop_lag_max_seconds' },
 ] as const
 const EVENT_LOOP_COLLECTOR = 'nodejs_eventloop_lag_seconds'
 
@@ -169,18 +169,18 @@ function linesOf(name: string, bounds: readonly number[], { labels, histogram }:
 function registerDefaults(registry: Registry): void {
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: EVENT_LOOP_RESOLUTION_MS })
   const collector = registry.getSingleMetric(EVENT_LOOP_COLLECTOR)
-  const delays = EVENT_LOOP_DELAYS.map(({ quantile, from }) => ({ quantile, gauge: registry.getSingleMetric(from) }))
+  const delays = EVENT_LOOP_DELAYS.map(({ statistic, from }) => ({ statistic, gauge: registry.getSingleMetric(from) }))
   for (const { name } of registry.getMetricsAsArray()) {
     if (name.startsWith('nodejs_') && !KEPT_DEFAULTS.test(name)) registry.removeSingleMetric(name)
   }
   const readDelays = async () => {
     await collector?.get()
     const samples: Sample[] = []
-    for (const { quantile, gauge } of delays) {
+    for (const { statistic, gauge } of delays) {
       const collected = (await gauge?.get())?.values[0]?.value ?? 0
       // What is measured is the time between two looks; the delay is what exceeds the time that was asked for.
       const value = Math.max(0, collected - EVENT_LOOP_RESOLUTION_MS / 1000)
-      samples.push({ labels: { quantile }, value })
+      samples.push({ labels: { statistic }, value })
     }
     return samples
   }
@@ -193,8 +193,8 @@ class EventLoopDelay extends Gauge {
   constructor(read: () => Promise<Sample[]>) {
     super({
       name: 'nodelocal_mcs_event_loop_delay_seconds',
-      help: 'Delay of the event loop since the last scrape; quantile 1 is the longest.',
-      labelNames: ['quantile'],
+      help: 'Delay of the event loop since the last scrape.',
+      labelNames: ['statistic'],
       registers: [],
     })
     this.#read = read

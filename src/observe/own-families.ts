@@ -24,6 +24,9 @@ export const OWN_FAMILIES: readonly Family[] = [
   counter('nodelocal_mcs_coalesced_queries_total', 'Queries that shared an upstream query.', [], ({ forward }) =>
     only(forward.coalesced),
   ),
+  counter('nodelocal_mcs_upstream_ignored_responses_total', 'Late, forged or broken ones.', ['reason'], ({ forward }) =>
+    byKey('reason', forward.ignoredResponses),
+  ),
   gauge('nodelocal_mcs_upstream_in_flight', 'Upstream queries under way.', ['to', 'transport'], ({ upstreams }) =>
     upstreams.map(({ to, transport, inFlight }) => ({ labels: { to, transport }, value: inFlight })),
   ),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { suite, test } from 'node:test'
 import { createLog, LogRate, RATE_KEYS_MAX } from '../../src/observe/log.ts'
 
@@ -47,6 +48,28 @@ suite('log', () => {
     assert.equal(error.message, 'cannot listen')
     assert.match(error.stack, /log\.test\.ts/)
     assert.equal(error.cause.code, 'EADDRINUSE')
+  })
+})
+
+suite('log on standard output', () => {
+  const run = (script: string) => {
+    const module = new URL('../../src/observe/log.ts', import.meta.url).href
+    const source = `import { createLog } from ${JSON.stringify(module)}; const log = createLog('info'); ${script}`
+    return spawnSync(process.execPath, ['--input-type=module', '-e', source], { encoding: 'utf8', maxBuffer: 2 ** 25 })
+  }
+
+  test('has all lines after a flush, even when the process ends at once', () => {
+    const { stdout } = run(`for (let i = 0; i < 1000; i++) log.info('line', { i }); log.flush(); process.exit(0)`)
+    assert.equal(stdout.trimEnd().split('\n').length, 1000)
+  })
+
+  test('drops and counts lines when nobody reads', () => {
+    const { stdout, stderr } = run(
+      `for (let i = 0; i < 9; i++) log.info('long', { text: 'x'.repeat(1e6) }); process.stderr.write(String(log.linesDropped()))`,
+    )
+    const written = stdout.trimEnd().split('\n').length
+    assert.ok(Number(stderr) > 0)
+    assert.equal(written + Number(stderr), 9)
   })
 })
 

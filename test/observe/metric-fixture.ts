@@ -3,13 +3,15 @@
 import { CounterLabels, TrafficCounters } from '../../src/observe/counters.ts'
 import type { MetricSources } from '../../src/observe/metric-sources.ts'
 import { newListenCounts } from '../../src/serve/listen/listen-counts.ts'
+import type { TrafficObserver } from '../../src/serve/slow-path.ts'
 
 export const SERVER = 'dns://169.254.20.10:53'
 
 export interface MetricFixture {
   readonly sources: MetricSources
   readonly labels: CounterLabels
-  readonly traffic: TrafficCounters
+  /** Both what it is and what the slow path counts with. */
+  readonly traffic: TrafficCounters & TrafficObserver
 }
 
 export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture {
@@ -41,7 +43,12 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
       { to: '10.96.0.11:53', transport: 'tcp', inFlight: 2, connections: 1, rttSeconds: 0.002, isHealthy: true },
       { to: '192.0.2.1:53', transport: 'udp', inFlight: 0, connections: 0, rttSeconds: undefined, isHealthy: false },
     ],
-    forward: () => ({ coalesced: 5, maxConcurrentRejects: 1, healthcheckBroken: 0 }),
+    forward: () => ({
+      coalesced: 5,
+      maxConcurrentRejects: 1,
+      healthcheckBroken: 0,
+      ignoredResponses: { mismatched: 2, malformed: 0 },
+    }),
     listen: newListenCounts,
     config: () => ({ hash: 'c0ffee', appliedAtSeconds: 1_700_000_000, reloadsFailed: 0 }),
     setupErrors: () => ({}),
