@@ -77,19 +77,13 @@ const REFRESHES_MAX = 10_000
 
 export class Resolver {
   readonly #parts: ResolveParts
-  #routes: RouteTable<Route>
+  readonly #routes: RouteTable<Route>
   readonly #refreshes = new Map<CacheKey, Refresh>()
-  /** Consecutive failures of questions that have no answer at all, for the back-off of RFC 9520. */
   #shortCuts = 0
 
   constructor(routes: RouteTable<Route>, parts: ResolveParts) {
     this.#routes = routes
     this.#parts = parts
-  }
-
-  /** Questions go the new ways from now on; those under way end on the old ones. */
-  useRoutes(routes: RouteTable<Route>): void {
-    this.#routes = routes
   }
 
   /** The route of a name; undefined where the configuration has none. */

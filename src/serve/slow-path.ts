@@ -52,7 +52,8 @@ export interface QueryLog {
 }
 
 export interface SlowPathParts {
-  readonly resolver: Resolver
+  /** The resolver in force; a reload makes a new one. */
+  resolver(): Resolver
   readonly traffic: TrafficObserver
   queryLog(): QueryLog
   /** Monotonic, in seconds with fractions. */
@@ -89,10 +90,11 @@ export class SlowPath {
     const { query } = acceptance
     const queryOctets = arrival.message.length
     try {
-      const route = this.#parts.resolver.routeOf(query.question.name)
+      const resolver = this.#parts.resolver()
+      const route = resolver.routeOf(query.question.name)
       const cell = this.#parts.traffic.cellOf(arrival.server, route?.label ?? DROPPED_ZONE)
       this.#countRequest(cell, arrival, query, queryOctets)
-      const resolution = this.#parts.resolver.resolve(upstreamQuestionOf(query), route, this.#observerOf(cell))
+      const resolution = resolver.resolve(upstreamQuestionOf(query), route, this.#observerOf(cell))
       if (resolution instanceof Promise) {
         resolution.then(
           (late) => this.#respond(arrival, query, late, cell, startedAt),

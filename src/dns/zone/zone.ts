@@ -52,6 +52,11 @@ export class Zone {
     return this.#services.size
   }
 
+  /** Services that the zone knows, with names or without. */
+  services(): Iterable<ServiceKey> {
+    return this.#services.keys()
+  }
+
   /** The rrsets at a name of a service: none where it exists without data, undefined where it does not exist. */
   find(name: RelativeName): readonly Rrset[] | undefined {
     return this.#names.get(name)

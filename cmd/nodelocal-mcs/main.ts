@@ -1,0 +1,83 @@
+/** The command: argv in, exit code out. Parse, build, start, wait for a signal, stop. */
+
+import { type RunningAgent, startAgent } from '../../src/agent.ts'
+import { ExitCode, parseCommandLine } from '../../src/config/command-line.ts'
+import { loadConfig } from '../../src/config/config.ts'
+
+const VERSION = process.env['NODELOCAL_MCS_VERSION'] ?? '0.0.0-development'
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`)
+const complain = (text: string): void => void process.stderr.write(`${text}\n`)
+
+process.exitCode = await main(process.argv.slice(2))
+
+async function main(args: readonly string[]): Promise<number> {
+  const command = parseCommandLine(args, VERSION)
+  if (command.kind === 'text') {
+    process.stdout.write(command.text)
+    return ExitCode.Stopped
+  }
+  if (command.kind === 'usage-error') {
+    process.stderr.write(command.text)
+    return ExitCode.Usage
+  }
+  const loaded = await loadConfig(command.config)
+  if (loaded.kind === 'problems') {
+    for (const problem of loaded.problems) complain(problem)
+    complain(`${loaded.problems.length} problem${loaded.problems.length === 1 ? '' : 's'}`)
+    return ExitCode.Usage
+  }
+  if (command.kind === 'check') {
+    say(`${command.config ?? 'the embedded default'} is good, hash ${loaded.hash}`)
+    return ExitCode.Stopped
+  }
+  if (command.kind === 'teardown') return teardown(loaded.config.host)
+  let agent: RunningAgent
+  try {
+    agent = await startAgent({ config: loaded.config, configPath: command.config, hash: loaded.hash, version: VERSION })
+  } catch (error) {
+    complain(`cannot start: ${error instanceof Error ? error.message : String(error)}`)
+    return ExitCode.Failed
+  }
+  return await runUntilStopped(agent, command.config === undefined)
+}
+
+/** Waits for a signal and stops; a second signal does not wait for that. */
+async function runUntilStopped(agent: RunningAgent, isDemonstration: boolean): Promise<number> {
+  for (const { transport, address, port } of agent.listening)
+    complain(`listening on ${transport} ${address} port ${port}`)
+  const first = agent.listening[0]
+  if (isDemonstration && first !== undefined) {
+    complain('\ntry:')
+    for (const question of [
+      'web.shop.svc.clusterset.local A',
+      '_sql._tcp.db.shop.svc.clusterset.local SRV',
+      'dns-version.clusterset.local TXT',
+    ]) {
+      complain(`  dig @${first.address} -p ${first.port} ${question}`)
+    }
+    complain('')
+  }
+  const stopped = new Promise<void>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        process.once(signal, () => process.exit(ExitCode.Failed))
+        resolve()
+      })
+    }
+  })
+  process.on('SIGUSR1', () => agent.flushCache())
+  await stopped
+  await agent.stop()
+  return ExitCode.Stopped
+}
+
+/** Nothing is set up on the host yet but what the operator did; says so instead of pretending. */
+function teardown(host: { readonly interface: string | null; readonly rules: string }): number {
+  if (host.interface === null && host.rules === 'none') {
+    say('nothing to remove: host.interface is null and host.rules is none')
+    return ExitCode.Stopped
+  }
+  complain('cannot remove: this version sets up neither interface nor rules')
+  return ExitCode.Failed
+}

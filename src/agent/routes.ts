@@ -1,0 +1,59 @@
+/** The route table of a configuration: special names, clusterset zones, and the ways out. */
+
+import type { Config } from '../config/config.ts'
+import type { Answer } from '../dns/answer.ts'
+import { RouteTable } from '../dns/policy/route.ts'
+import { SPECIAL_ZONES } from '../dns/policy/special-names.ts'
+import { rdataOfA, rdataOfAaaa } from '../dns/wire/message.ts'
+import { type Name, nameFromText, textOfName } from '../dns/wire/name.ts'
+import type { Question } from '../dns/wire/query.ts'
+import { answerFromZone } from '../dns/zone/answer.ts'
+import type { Zone } from '../dns/zone/zone.ts'
+import type { Route } from '../serve/resolve.ts'
+import type { FollowedGroup } from './upstreams.ts'
+
+/** A name of the configuration, which was validated. */
+export function zoneName(text: string): Name {
+  const name = nameFromText(text)
+  if (name === undefined) throw new Error(`the configuration let the name ${text} through`)
+  return name
+}
+
+/** The table for a configuration; `groups` are those of `config.forward`, in its order. */
+export function routesOf(
+  config: Config,
+  zone: Zone,
+  groups: readonly FollowedGroup[],
+  routeId: (text: string) => number,
+): RouteTable<Route> {
+  const routes: [Name, Route][] = SPECIAL_ZONES.map(([name, special]) => [
+    name,
+    { kind: 'special', label: textOfName(name), special },
+  ])
+  for (const text of config.clusterset.zones) {
+    const apex = zoneName(text)
+    routes.push([apex, { kind: 'zone', label: textOfName(apex), answer: zoneAnswerer(config, zone, apex) }])
+  }
+  for (const [index, { zones, upstreams, transport }] of config.forward.entries()) {
+    const id = routeId(`${transport} ${upstreams.join(' ')}`)
+    for (const text of zones) {
+      const name = zoneName(text)
+      routes.push([name, { kind: 'forward', label: textOfName(name), id, upstreams: groups[index]!.group }])
+    }
+  }
+  return new RouteTable(routes)
+}
+
+function zoneAnswerer(config: Config, zone: Zone, apex: Name): (question: Question) => Answer {
+  const addresses = config.listen.addresses.map((address) => address.replace(/%.*$/, ''))
+  const settings = {
+    apex,
+    ttlSeconds: config.clusterset.ttlSeconds,
+    serverAddresses: {
+      ipv4: addresses.filter((address) => !address.includes(':')).map(rdataOfA),
+      ipv6: addresses.filter((address) => address.includes(':')).map(rdataOfAaaa),
+    },
+  }
+  let rotation = 0
+  return (question) => answerFromZone(zone, settings, question, rotation++ >>> 0)
+}

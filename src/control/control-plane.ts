@@ -1,0 +1,228 @@
+/**
+ * The control plane's table of contents: a source of objects, what is remembered of them, and their publication.
+ *
+ * One function starts it; the data plane meets it only in the zone that is handed in.
+ */
+
+import type { RelativeName } from '../dns/wire/name.ts'
+import type { Zone } from '../dns/zone/zone.ts'
+import { type AnyIgnoredReason, IgnoredBook } from './ignored-book.ts'
+import type { ControlLog } from './log.ts'
+import { ManifestDirectory } from './manifest-directory.ts'
+import { ObjectIntake } from './object-intake.ts'
+import { ObjectStore } from './object-store.ts'
+import { Publisher } from './publisher.ts'
+import { type RecordSettings, recordsOf } from './records/records-of.ts'
+
+export interface ControlSettings {
+  readonly source: 'kubernetes' | 'manifests' | 'none'
+  readonly manifests: { readonly directory: string }
+  readonly kubernetes: {
+    /** A kubeconfig file; null: the pod's service account. */
+    readonly kubeconfig: string | null
+    /** Namespaces to list and watch; none: all of them. */
+    readonly namespaces: readonly string[]
+    readonly snapshotFile: string | null
+  }
+  /** How objects become records. */
+  readonly records: RecordSettings
+}
+
+export interface ControlParts {
+  readonly zone: Zone
+  readonly log: ControlLog
+  /** Names whose answers changed, in the turn of the change. */
+  onNamesChanged(names: readonly RelativeName[]): void
+  /** Seconds from a change's arrival here to its publication. */
+  onProgrammed?(seconds: number): void
+  /** Runs the work in a later turn of the event loop (`setImmediate`). */
+  soon(work: () => void): void
+  /** Milliseconds of a monotonic clock. */
+  nowMs(): number
+  /** Seconds of the Unix epoch. */
+  nowSeconds(): number
+  /** From 0 to 1, 1 excluded. */
+  chance(): number
+}
+
+export interface ControlStatus {
+  readonly source: ControlSettings['source']
+  /** Both kinds are listed and all of it is published (or there is nothing to list): true until `stop` from then on. */
+  readonly synced: boolean
+  /** Seconds of the Unix epoch at the first sync. */
+  readonly syncedAt: number | undefined
+  /** Whether the source answers now: watches are open, the directory is readable. */
+  readonly connected: boolean
+  /** Seconds of the Unix epoch at the last word of the source: an event, a bookmark, a list, a change of files. */
+  readonly lastEventAt: number | undefined
+  readonly objects: { readonly serviceImport: number; readonly endpointSlice: number }
+  /** Findings since the start by reason. */
+  readonly ignored: ReadonlyMap<AnyIgnoredReason, number>
+  /** Services waiting for publication. */
+  readonly waiting: number
+  readonly publications: number
+  /** Lists after the first one of each kind. */
+  readonly relists: number
+  /** Failed requests and broken watches by HTTP status or error code. */
+  readonly watchErrors: ReadonlyMap<string, number>
+  /** The version of ServiceImport in use; null: none is served; undefined: not known (yet). */
+  readonly crdVersion: string | null | undefined
+  /** Whether the zone answers from a snapshot, not yet from the API. */
+  readonly fromSnapshot: boolean
+}
+
+export interface ControlPlane {
+  status(): ControlStatus
+  /** Ends watching; the zone keeps what it has. */
+  stop(): Promise<void>
+}
+
+/** A source's own part of the status. */
+export interface SourceStatus {
+  readonly connected: boolean
+  readonly lastEventAt: number | undefined
+  readonly relists: number
+  readonly watchErrors: ReadonlyMap<string, number>
+  readonly crdVersion: string | null | undefined
+  readonly fromSnapshot: boolean
+}
+
+interface Source {
+  status(): SourceStatus
+  stop(): Promise<void>
+}
+
+const NO_SOURCE_STATUS: SourceStatus = {
+  connected: true,
+  lastEventAt: undefined,
+  relists: 0,
+  watchErrors: new Map(),
+  crdVersion: undefined,
+  fromSnapshot: false,
+}
+
+/** Starts the source. Resolves as soon as it runs: for "synced", ask the status or the zone. */
+export async function startControlPlane(settings: ControlSettings, parts: ControlParts): Promise<ControlPlane> {
+  const ignored = new IgnoredBook(parts.log)
+  const publisher: Publisher = new Publisher({
+    zone: parts.zone,
+    recordsOf: (service) => {
+      const { records, ignored: findings } = recordsOf(store.of(service), settings.records)
+      ignored.report(`service ${service}`, findings)
+      return records
+    },
+    onNamesChanged: (names) => parts.onNamesChanged(names),
+    onPublished: (_, touchedAtMs, publishedAtMs) => parts.onProgrammed?.((publishedAtMs - touchedAtMs) / 1000),
+    onFailure: (service, failure) =>
+      parts.log.error('publication_failed', {
+        service,
+        error: failure instanceof Error ? (failure.stack ?? failure.message) : String(failure),
+      }),
+    soon: (work) => parts.soon(work),
+    nowMs: () => parts.nowMs(),
+  })
+  const store: ObjectStore = new ObjectStore((service) => publisher.touch(service))
+  const intake = new ObjectIntake(store, ignored)
+  const sync = new Sync(parts, publisher, store)
+  const source = await startSource(settings, parts, { intake, ignored, sync })
+
+  return {
+    status: () => ({
+      source: settings.source,
+      synced: sync.isSynced,
+      syncedAt: sync.syncedAt,
+      objects: { serviceImport: store.count('serviceImport'), endpointSlice: store.count('endpointSlice') },
+      ignored: ignored.counts,
+      waiting: publisher.waitingCount,
+      publications: publisher.counts.publications,
+      ...source.status(),
+    }),
+    stop: () => source.stop(),
+  }
+}
+
+/** Decides when the zone may deny names: when everything listed is published, and not a turn earlier. */
+export class Sync {
+  readonly #parts: ControlParts
+  readonly #publisher: Publisher
+  readonly #store: ObjectStore
+  #syncedAt: number | undefined
+  #epoch = 0
+
+  constructor(parts: ControlParts, publisher: Publisher, store: ObjectStore) {
+    this.#parts = parts
+    this.#publisher = publisher
+    this.#store = store
+  }
+
+  get isSynced(): boolean {
+    return this.#syncedAt !== undefined
+  }
+
+  get syncedAt(): number | undefined {
+    return this.#syncedAt
+  }
+
+  /** Everything is listed and in the store, or (`absent`) nothing can be, because the API has no such kind. */
+  settle(state: 'synced' | 'absent'): void {
+    // What an earlier source left in the zone and this one does not know is gone.
+    for (const service of this.#parts.zone.services()) {
+      if (this.#store.of(service).import === undefined) this.#publisher.touch(service)
+    }
+    const epoch = ++this.#epoch
+    this.#publisher.afterPublication(() => {
+      if (epoch !== this.#epoch) return
+      this.#syncedAt ??= this.#parts.nowSeconds()
+      if (this.#parts.zone.state === state) return
+      this.#parts.zone.state = state
+      const objects = { imports: this.#store.count('serviceImport'), slices: this.#store.count('endpointSlice') }
+      this.#parts.log.info('zone_synced', { state, ...objects })
+    })
+  }
+
+  /** The kinds appeared and are not listed yet: what they hold must not be denied. */
+  unsettle(): void {
+    this.#epoch++
+    this.#parts.zone.state = 'unsynced'
+  }
+}
+
+interface SourceParts {
+  readonly intake: ObjectIntake
+  readonly ignored: IgnoredBook
+  readonly sync: Sync
+}
+
+async function startSource(settings: ControlSettings, parts: ControlParts, own: SourceParts): Promise<Source> {
+  switch (settings.source) {
+    case 'none':
+      own.sync.settle('synced')
+      return { status: () => NO_SOURCE_STATUS, stop: () => Promise.resolve() }
+    case 'manifests':
+      return startManifests(settings.manifests.directory, parts, own)
+    case 'kubernetes':
+      throw new Error('the Kubernetes source is not built yet')
+  }
+}
+
+async function startManifests(directory: string, parts: ControlParts, own: SourceParts): Promise<Source> {
+  let lastEventAt: number | undefined
+  let isConnected = false
+  const manifests = new ManifestDirectory(directory, {
+    intake: own.intake,
+    ignored: own.ignored,
+    log: parts.log,
+    onListed: () => own.sync.settle('synced'),
+    onChanged: () => {
+      lastEventAt = parts.nowSeconds()
+    },
+    onReachable: (isReachable) => {
+      isConnected = isReachable
+    },
+  })
+  await manifests.start()
+  return {
+    status: () => ({ ...NO_SOURCE_STATUS, connected: isConnected, lastEventAt }),
+    stop: () => manifests.stop(),
+  }
+}

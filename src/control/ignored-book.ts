@@ -1,0 +1,48 @@
+/** Who had what ignored: every finding is logged once and counted per reason, however often the object is seen again. */
+
+import type { ControlLog } from './log.ts'
+import type { Ignored, IgnoredReason } from './records/ignored.ts'
+
+/** What is ignored before an object is read: a document, a file, an object too large. */
+export type SourceIgnoredReason = 'syntax' | 'kind' | 'duplicate' | 'too-large' | 'too-many' | 'namespace'
+
+export type AnyIgnoredReason = IgnoredReason | SourceIgnoredReason
+
+export interface Finding {
+  readonly reason: AnyIgnoredReason
+  readonly detail: string
+  readonly count: number
+}
+
+/** Subjects whose findings are remembered; beyond it a finding is counted and no longer logged. */
+export const SUBJECTS_MAX = 10_000
+
+export class IgnoredBook {
+  readonly #log: ControlLog
+  readonly #told = new Map<string, string>()
+  readonly #counts = new Map<AnyIgnoredReason, number>()
+
+  constructor(log: ControlLog) {
+    this.#log = log
+  }
+
+  /** Findings by reason since the start. */
+  get counts(): ReadonlyMap<AnyIgnoredReason, number> {
+    return this.#counts
+  }
+
+  /** The findings about a subject, such as `endpointSlice demo/web-1`; an empty list forgets the subject. */
+  report(subject: string, findings: readonly (Ignored | Finding)[]): void {
+    if (findings.length === 0) {
+      this.#told.delete(subject)
+      return
+    }
+    const text = findings.map(({ reason, detail, count }) => `${reason} ${detail} ${count}`).join('\n')
+    if (this.#told.get(subject) === text) return
+    for (const { reason, count } of findings) this.#counts.set(reason, (this.#counts.get(reason) ?? 0) + count)
+    if (!this.#told.has(subject) && this.#told.size >= SUBJECTS_MAX) return
+    this.#told.set(subject, text)
+    for (const { reason, detail, count } of findings)
+      this.#log.warn('object_ignored', { subject, reason, detail, count })
+  }
+}

@@ -1,0 +1,316 @@
+/**
+ * A directory of Kubernetes YAML as a source of objects; yaml's door for manifests.
+ *
+ * It reads the files of one directory (no subdirectories; names ending in .yaml, .yml or .json, none beginning with a
+ * dot), as a mounted ConfigMap has them: files are symlinks into `..data`, which is swapped as a whole. Changes are
+ * noticed by the kernel's word and, where that fails, by looking every `POLL_MS`.
+ *
+ * A file that cannot be read or parsed as a whole keeps the objects it last had, because an editor halfway through a
+ * save must not deny names; a document that is no usable object is ignored alone. An object without a namespace is in
+ * `default`. Of two objects with one identity the first counts, files in the order of their names.
+ */
+
+import { type FSWatcher, watch } from 'node:fs'
+import { open, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseAllDocuments } from 'yaml'
+import type { Finding, IgnoredBook } from './ignored-book.ts'
+import type { ControlLog } from './log.ts'
+import { fieldOf, type ObjectIntake, objectKeyOf } from './object-intake.ts'
+import { OBJECT_KINDS, type ObjectKey, type ObjectKind } from './object-store.ts'
+
+/** Milliseconds between two looks at the directory: within a second even where the kernel tells nothing. */
+export const POLL_MS = 500
+
+/** Milliseconds from the kernel's word to the look: a save is several events. */
+export const SETTLE_MS = 20
+
+/** Octets of one file; what is larger is ignored. */
+export const FILE_OCTETS_MAX = 16 * 1024 * 1024
+
+/** Files read; further ones, in the order of their names, are ignored. */
+export const FILES_MAX = 1_000
+
+/** Aliases one document may resolve: a few lines of YAML must not become gigabytes. */
+const ALIASES_MAX = 100
+
+/** Documents of one file that are reported; the others are ignored without a word. */
+const FINDINGS_MAX = 20
+
+const FILE_NAME = /^[^.].*\.(ya?ml|json)$/i
+
+interface ManifestObject {
+  readonly kind: ObjectKind
+  readonly key: ObjectKey
+  readonly object: unknown
+}
+
+interface ManifestFile {
+  /** What tells that the file changed: identity, size and time of change. */
+  readonly fingerprint: string
+  readonly objects: readonly ManifestObject[]
+}
+
+export interface ManifestParts {
+  readonly intake: ObjectIntake
+  readonly ignored: IgnoredBook
+  readonly log: ControlLog
+  /** The directory was read for the first time, everything in it is taken in. */
+  onListed(): void
+  /** Objects changed. */
+  onChanged(): void
+  /** The directory could or could not be read. */
+  onReachable(isReachable: boolean): void
+}
+
+export class ManifestDirectory {
+  readonly #directory: string
+  readonly #parts: ManifestParts
+  #files = new Map<string, ManifestFile>()
+  readonly #current = new Map<ObjectKind, Map<ObjectKey, unknown>>(OBJECT_KINDS.map((kind) => [kind, new Map()]))
+  #watcher: FSWatcher | undefined
+  #timer: NodeJS.Timeout | undefined
+  #scan: Promise<void> | undefined
+  #isScanWanted = false
+  #isListed = false
+  #isStopped = false
+  #lastError = ''
+
+  constructor(directory: string, parts: ManifestParts) {
+    this.#directory = directory
+    this.#parts = parts
+  }
+
+  /** Reads the directory, and goes on doing so until `stop`. Resolves after the first look, whatever it found. */
+  async start(): Promise<void> {
+    this.#watch()
+    await this.#look()
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    clearTimeout(this.#timer)
+    this.#watcher?.close()
+    await this.#scan
+  }
+
+  #watch(): void {
+    try {
+      this.#watcher = watch(this.#directory, { persistent: false }, () => this.#lookAfter(SETTLE_MS))
+      this.#watcher.on('error', (failure) => {
+        this.#parts.log.warn('manifest_watch_failed', { directory: this.#directory, error: failure.message })
+        this.#unwatch()
+      })
+    } catch (failure) {
+      // Looking every POLL_MS sees the changes too, and later on whether the directory can be watched after all.
+      if (this.#lastError === '') this.#tell(failure)
+    }
+  }
+
+  #unwatch(): void {
+    this.#watcher?.close()
+    this.#watcher = undefined
+  }
+
+  #lookAfter(delayMs: number): void {
+    if (this.#isStopped) return
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => void this.#look(), delayMs)
+    this.#timer.unref()
+  }
+
+  /** One look at a time; a change during a look causes another one. */
+  async #look(): Promise<void> {
+    this.#isScanWanted = true
+    this.#scan ??= this.#scanWhileWanted().finally(() => {
+      this.#scan = undefined
+      this.#lookAfter(POLL_MS)
+    })
+    await this.#scan
+  }
+
+  async #scanWhileWanted(): Promise<void> {
+    while (this.#isScanWanted && !this.#isStopped) {
+      this.#isScanWanted = false
+      try {
+        await this.#scanOnce()
+        this.#lastError = ''
+        this.#parts.onReachable(true)
+      } catch (failure) {
+        // The last objects stay: an unreadable directory says nothing about services.
+        this.#tell(failure)
+        this.#unwatch()
+        this.#parts.onReachable(false)
+      }
+    }
+  }
+
+  #tell(failure: unknown): void {
+    const error = failure instanceof Error ? failure.message : String(failure)
+    if (error === this.#lastError) return
+    this.#lastError = error
+    this.#parts.log.error('manifest_directory_unreadable', { directory: this.#directory, error })
+  }
+
+  async #scanOnce(): Promise<void> {
+    const names = (await readdir(this.#directory)).filter((name) => FILE_NAME.test(name)).sort()
+    if (this.#watcher === undefined) this.#watch()
+    this.#parts.ignored.report(
+      `directory ${this.#directory}`,
+      names.length <= FILES_MAX ? [] : [{ reason: 'too-many', detail: `files beyond ${FILES_MAX}`, count: 1 }],
+    )
+    const files = new Map<string, ManifestFile>()
+    for (const name of names.slice(0, FILES_MAX)) {
+      const file = await this.#read(name)
+      if (file !== undefined) files.set(name, file)
+      if (this.#isStopped) return
+    }
+    const hasChanged = this.#hasChanged(files)
+    for (const name of this.#files.keys()) if (!files.has(name)) this.#parts.ignored.report(`file ${name}`, [])
+    this.#files = files
+    if (hasChanged) {
+      this.#takeIn(files)
+      this.#parts.onChanged()
+    }
+    if (!this.#isListed) {
+      this.#isListed = true
+      this.#parts.onListed()
+    }
+  }
+
+  #hasChanged(files: ReadonlyMap<string, ManifestFile>): boolean {
+    if (files.size !== this.#files.size) return true
+    for (const [name, file] of files) if (this.#files.get(name) !== file) return true
+    return false
+  }
+
+  /** The file as it is now; the former one when it did not change, or when what it says now cannot be read. */
+  async #read(name: string): Promise<ManifestFile | undefined> {
+    const former = this.#files.get(name)
+    const failed = (reason: Finding['reason'], detail: string): void =>
+      this.#parts.ignored.report(`file ${name}`, [{ reason, detail, count: 1 }])
+    try {
+      const handle = await open(join(this.#directory, name), 'r')
+      try {
+        const { dev, ino, size, mtimeMs, ctimeMs } = await handle.stat()
+        const fingerprint = [dev, ino, size, mtimeMs, ctimeMs].join(' ')
+        if (fingerprint === former?.fingerprint) return former
+        if (size > FILE_OCTETS_MAX) {
+          failed('too-large', `${size} octets are more than ${FILE_OCTETS_MAX}`)
+          return former
+        }
+        const { objects, findings, isBroken } = parseManifests(await handle.readFile('utf8'))
+        this.#parts.ignored.report(`file ${name}`, findings)
+        return { fingerprint, objects: isBroken && former !== undefined ? former.objects : objects }
+      } finally {
+        await handle.close()
+      }
+    } catch (failure) {
+      // Gone between the directory's listing and now: the next look will not list it.
+      if ((failure as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      failed('syntax', failure instanceof Error ? failure.message : String(failure))
+      return former
+    }
+  }
+
+  #takeIn(files: ReadonlyMap<string, ManifestFile>): void {
+    const seen = new Map<ObjectKind, Set<ObjectKey>>(OBJECT_KINDS.map((kind) => [kind, new Set()]))
+    for (const [name, file] of files) {
+      for (const { kind, key, object } of file.objects) {
+        const isSecond = seen.get(kind)!.has(key)
+        const subject = `duplicate of ${kind} ${key} in ${name}`
+        this.#parts.ignored.report(subject, isSecond ? [{ reason: 'duplicate', detail: name, count: 1 }] : [])
+        if (isSecond) continue
+        seen.get(kind)!.add(key)
+        const current = this.#current.get(kind)!
+        if (current.get(key) === object) continue
+        current.set(key, object)
+        this.#parts.intake.put(kind, object)
+      }
+    }
+    for (const kind of OBJECT_KINDS) {
+      const current = this.#current.get(kind)!
+      for (const key of current.keys()) if (!seen.get(kind)!.has(key)) current.delete(key)
+      this.#parts.intake.retain(kind, undefined, seen.get(kind)!)
+    }
+  }
+}
+
+export interface ParsedManifests {
+  readonly objects: readonly ManifestObject[]
+  readonly findings: readonly Finding[]
+  /** Whether the YAML itself has errors: `objects` is then only what could be made of the rest. */
+  readonly isBroken: boolean
+}
+
+/** The ServiceImports and EndpointSlices in a YAML or JSON text, those in Lists too. Never throws. */
+export function parseManifests(text: string): ParsedManifests {
+  const objects: ManifestObject[] = []
+  const findings: Finding[] = []
+  let isBroken = false
+  const find = (reason: Finding['reason'], detail: string): void => {
+    if (findings.length < FINDINGS_MAX) findings.push({ reason, detail, count: 1 })
+  }
+  const documents = parseAllDocuments(text)
+  ;(Array.isArray(documents) ? documents : []).forEach((document, i) => {
+    const error = document.errors[0]
+    if (error !== undefined) {
+      isBroken = true
+      find('syntax', `document ${i + 1}: ${error.message.split('\n', 1)[0]}`)
+      return
+    }
+    try {
+      addObjects(document.toJS({ maxAliasCount: ALIASES_MAX }), `document ${i + 1}`, objects, find)
+    } catch (failure) {
+      isBroken = true
+      find('syntax', `document ${i + 1}: ${failure instanceof Error ? failure.message : String(failure)}`)
+    }
+  })
+  return { objects, findings, isBroken }
+}
+
+/** `kind` as manifests write it. */
+const KINDS = new Map<unknown, { readonly kind: ObjectKind; readonly group: string }>([
+  ['ServiceImport', { kind: 'serviceImport', group: 'multicluster.x-k8s.io/' }],
+  ['EndpointSlice', { kind: 'endpointSlice', group: 'discovery.k8s.io/' }],
+])
+
+function addObjects(
+  value: unknown,
+  where: string,
+  objects: ManifestObject[],
+  find: (reason: Finding['reason'], detail: string) => void,
+): void {
+  // Comments alone, or nothing between two separators.
+  if (value === null || value === undefined) return
+  const kindName = fieldOf(value, 'kind')
+  const items = fieldOf(value, 'items')
+  if (typeof kindName === 'string' && kindName.endsWith('List') && Array.isArray(items)) {
+    const itemKind = kindName.slice(0, -'List'.length)
+    for (const [i, item] of items.entries()) {
+      // The API server leaves kind and apiVersion out of the items of a typed list.
+      const isTyped = itemKind !== '' && fieldOf(item, 'kind') === undefined
+      const whole = isTyped ? { ...(item as object), kind: itemKind, apiVersion: fieldOf(value, 'apiVersion') } : item
+      addObjects(whole, `${where} item ${i + 1}`, objects, find)
+    }
+    return
+  }
+  const known = KINDS.get(kindName)
+  const apiVersion = fieldOf(value, 'apiVersion')
+  if (known === undefined || typeof apiVersion !== 'string' || !apiVersion.startsWith(known.group)) {
+    find('kind', `${where}: ${String(apiVersion)} ${String(kindName)} is neither a ServiceImport nor an EndpointSlice`)
+    return
+  }
+  const object = withNamespace(value)
+  const key = objectKeyOf(object)
+  if (key === undefined) find('malformed', `${where}: a ${String(kindName)} without a name`)
+  else objects.push({ kind: known.kind, key, object })
+}
+
+function withNamespace(object: unknown): unknown {
+  const metadata = fieldOf(object, 'metadata')
+  const namespace = fieldOf(metadata, 'namespace')
+  if (typeof metadata !== 'object' || metadata === null || (namespace !== undefined && namespace !== null))
+    return object
+  return { ...(object as object), metadata: { ...metadata, namespace: 'default' } }
+}
