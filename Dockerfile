@@ -1,0 +1,28 @@
+# syntax=docker/dockerfile:1
+# Two stages: one with npm that bundles, one with nothing but the runtime, the bundle and `ip` for the link's set-up.
+FROM debian:bookworm-slim AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates nodejs npm \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --no-audit --no-fund
+COPY cmd cmd
+COPY src src
+COPY scripts scripts
+COPY tsconfig.json ./
+# The node package pins the runtime; it, not Debian's, builds and goes into the image.
+RUN npm run -s build && cp node_modules/node/bin/node /usr/local/bin/node-pinned
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates iproute2 \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=build /usr/local/bin/node-pinned /usr/local/bin/node
+COPY --from=build /src/dist/nodelocal-mcs.js /src/dist/nodelocal-mcs.js.LEGAL.txt /app/dist/
+COPY package.json LICENSE /app/
+ENV NODE_ENV=production
+# Port 53 needs NET_BIND_SERVICE; the manifests give it. Everywhere else an ordinary user is enough.
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/node", "/app/dist/nodelocal-mcs.js"]
+CMD ["run", "--config", "/etc/nodelocal-mcs/config.yaml"]
