@@ -1,9 +1,23 @@
 // Bundles the agent into dist/nodelocal-mcs.js: one file, tree-shaken, because @kubernetes/client-node unbundled costs
 // tens of MiB of memory. koffi stays outside: it loads a native library from its own folder.
 import { chmodSync, readFileSync } from 'node:fs'
-import { build } from 'esbuild'
+import { build, type Plugin } from 'esbuild'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+
+// The package does not say that importing it has no effects, which it has not; without this every generated API class
+// of Kubernetes is bundled and parsed at each start.
+const clientNodeHasNoSideEffects: Plugin = {
+  name: 'client-node-has-no-side-effects',
+  setup(plugins) {
+    plugins.onResolve({ filter: /.*/ }, async ({ path, importer, resolveDir, kind, pluginData }) => {
+      const isClientNode = path === '@kubernetes/client-node' || importer.includes('@kubernetes/client-node')
+      if (!isClientNode || pluginData === 'resolved') return undefined
+      const resolved = await plugins.resolve(path, { importer, resolveDir, kind, pluginData: 'resolved' })
+      return { ...resolved, sideEffects: false }
+    })
+  },
+}
 
 await build({
   entryPoints: ['cmd/nodelocal-mcs/main.ts'],
@@ -16,6 +30,7 @@ await build({
   minifySyntax: true,
   legalComments: 'linked',
   external: ['koffi'],
+  plugins: [clientNodeHasNoSideEffects],
   define: { 'process.env.NODELOCAL_MCS_VERSION': JSON.stringify(version) },
   banner: {
     // CommonJS packages inside the bundle still call require for Node's own modules.

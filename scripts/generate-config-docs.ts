@@ -70,12 +70,16 @@ them before DNS works. Our own listen addresses are left out of a resolv.conf an
 }
 
 function rowsOf(node: Node, path: string): string[] {
-  return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
+  const rows: string[] = []
+  for (const [key, child] of Object.entries(node.properties ?? {})) {
     const here = path === '' ? key : `${path}.${key}`
-    if (child.properties !== undefined) return rowsOf(child, here)
-    const row = `| \`${here}\` | ${valuesOf(child)} | ${defaultOf(child)} | ${child.description ?? ''} |`
-    return child.items?.properties === undefined ? [row] : [row, ...rowsOf(child.items, `${here}[]`)]
-  })
+    if (child.properties === undefined) {
+      rows.push(`| \`${here}\` | ${valuesOf(child)} | ${defaultOf(child)} | ${child.description ?? ''} |`)
+    }
+    rows.push(...rowsOf(child, here))
+    if (child.items !== undefined) rows.push(...rowsOf(child.items, `${here}[]`))
+  }
+  return rows
 }
 
 function valuesOf(node: Node): string {

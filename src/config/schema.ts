@@ -41,7 +41,7 @@ const upstream = z.string().superRefine((text, context) => {
 })
 
 const listen = z.strictObject({
-  addresses: z.array(address).min(1).max(LISTEN_ADDRESSES_MAX).default(['127.0.0.1']).meta({
+  addresses: z.array(address).min(1).max(LISTEN_ADDRESSES_MAX).prefault(['127.0.0.1']).meta({
     description:
       'IPv4 and IPv6 addresses to answer on, over UDP and TCP. In a cluster: the link-local address and the ClusterIP of kube-dns.',
   }),
@@ -75,7 +75,7 @@ const clusterset = z.strictObject({
     .array(zone)
     .min(1)
     .max(ZONES_MAX)
-    .default(['clusterset.local'])
+    .prefault(['clusterset.local'])
     .meta({ description: 'Zones that are answered from the ServiceImports, each complete.' }),
   ttlSeconds: integer(
     5,
@@ -108,7 +108,7 @@ const clusterset = z.strictObject({
       'Answer NXDOMAIN here to clusterset names with a search suffix of the cluster domain behind them, which cannot exist; saves up to six forwards per look-up.',
   }),
   clusterDomain: zone
-    .default('cluster.local')
+    .prefault('cluster.local')
     .meta({ description: 'Cluster domain of this cluster, for the search-suffix short cut.' }),
 })
 
