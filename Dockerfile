@@ -6,7 +6,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --no-audit --no-fund
+COPY scripts/setup.mjs scripts/
+RUN npm run -s setup
 COPY cmd cmd
 COPY src src
 COPY scripts scripts
