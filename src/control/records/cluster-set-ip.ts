@@ -20,6 +20,7 @@ export function addClusterSetIp(
   ports: readonly PortFacts[],
 ): void {
   if (!drafts.admits(serviceName)) return
+  drafts.add(serviceName)
   drafts.addAddresses(serviceName, addresses)
   for (const port of ports) {
     // The service's own name carries all ports, also unnamed ones: peer finders ask there.

@@ -5,7 +5,7 @@
  */
 
 import { type Address, IPV4_OCTETS } from '../../dns/wire/address.ts'
-import { type Rdata, rdataOfSrv } from '../../dns/wire/message.ts'
+import { rdataOfSrv } from '../../dns/wire/message.ts'
 import { NAME_OCTETS_MAX, type RelativeName, textOfName } from '../../dns/wire/name.ts'
 import { RecordType } from '../../dns/wire/record-type.ts'
 import { NO_RRSETS, type Rrset, type ServiceRecords } from '../../dns/zone/rrset.ts'
@@ -13,8 +13,8 @@ import type { PortFacts } from './facts.ts'
 import type { IgnoredList } from './ignored.ts'
 
 interface Draft {
-  ipv4: Set<Rdata> | undefined
-  ipv6: Set<Rdata> | undefined
+  /** Of one fact: its own list, which has no duplicates and is kept once. Of several: a set. */
+  addresses: readonly Address[] | Set<Address> | undefined
   /** Rdata from the port on: port and target, which is what makes two services one. */
   services: Set<string> | undefined
 }
@@ -41,17 +41,21 @@ export class Drafts {
   add(name: RelativeName): Draft {
     const known = this.#drafts.get(name)
     if (known !== undefined) return known
-    const draft = { ipv4: undefined, ipv6: undefined, services: undefined }
+    const draft = { addresses: undefined, services: undefined }
     this.#drafts.set(name, draft)
     return draft
   }
 
+  /** Adds addresses, among them no duplicates; the list may be kept as it is. */
   addAddresses(name: RelativeName, addresses: readonly Address[]): void {
+    if (addresses.length === 0) return
     const draft = this.add(name)
-    for (const address of addresses) {
-      if (address.length === IPV4_OCTETS) (draft.ipv4 ??= new Set()).add(address)
-      else (draft.ipv6 ??= new Set()).add(address)
+    if (draft.addresses === undefined) {
+      draft.addresses = addresses
+      return
     }
+    if (!(draft.addresses instanceof Set)) draft.addresses = new Set(draft.addresses)
+    for (const address of addresses) draft.addresses.add(address)
   }
 
   addService(owner: RelativeName, port: PortFacts, target: RelativeName): void {
@@ -65,10 +69,8 @@ export class Drafts {
     const all = this.#drafts.get(serviceName)?.services
     const allServices = all === undefined ? undefined : rrsetOfServices(all)
     const records = new Map<RelativeName, readonly Rrset[]>()
-    for (const [name, { ipv4, ipv6, services }] of this.#drafts) {
-      const rrsets: Rrset[] = []
-      if (ipv4 !== undefined) rrsets.push({ type: RecordType.A, rdata: [...ipv4] })
-      if (ipv6 !== undefined) rrsets.push({ type: RecordType.AAAA, rdata: [...ipv6] })
+    for (const [name, { addresses, services }] of this.#drafts) {
+      const rrsets: Rrset[] = addresses === undefined ? [] : rrsetsOfAddresses(addresses)
       if (services !== undefined) {
         // As many as all means the same ones: a service with one port, which is most of them, keeps them once.
         const isAll = services.size === all?.size
@@ -78,6 +80,22 @@ export class Drafts {
     }
     return records
   }
+}
+
+function rrsetsOfAddresses(addresses: Iterable<Address>): Rrset[] {
+  const all: readonly Address[] = Array.isArray(addresses) ? addresses : [...addresses]
+  const ipv4 = all.filter(isIpv4)
+  // Mostly there is one family, and the list can stay what it is.
+  if (ipv4.length === all.length) return [{ type: RecordType.A, rdata: all }]
+  if (ipv4.length === 0) return [{ type: RecordType.AAAA, rdata: all }]
+  return [
+    { type: RecordType.A, rdata: ipv4 },
+    { type: RecordType.AAAA, rdata: all.filter((address) => !isIpv4(address)) },
+  ]
+}
+
+function isIpv4(address: Address): boolean {
+  return address.length === IPV4_OCTETS
 }
 
 /** What the weights of one owner's records add up to, as near as they can. */

@@ -19,7 +19,7 @@ export function addSubmariner(
   const ready = slices.filter((slice) => slice.isServiceAddress && slice.endpoints.length > 0)
   const local = ready.filter((slice) => slice.clusterId !== undefined && slice.clusterId === localClusterId)
   const chosen = local.length > 0 ? local : ready
-  const addresses = chosen.flatMap((slice) => slice.endpoints.flatMap((endpoint) => endpoint.addresses))
+  const addresses = new Set(chosen.flatMap((slice) => slice.endpoints.flatMap((endpoint) => endpoint.addresses)))
   const ports = serviceImport.ports.length > 0 ? serviceImport.ports : chosen.flatMap((slice) => slice.ports)
-  addClusterSetIp(drafts, serviceName, addresses, ports)
+  addClusterSetIp(drafts, serviceName, [...addresses], ports)
 }

@@ -120,6 +120,16 @@ suite('records of a service', () => {
     assert.equal(srvAt('db', 'shop', 'svc'), srvAt('_sql', '_tcp', 'db', 'shop', 'svc'))
   })
 
+  test('hold an address once that two clusters have', () => {
+    const parts = { endpoints: [{ addresses: ['10.0.0.1'], hostname: 'h' }] }
+    const slices = [sliceOf('a', 'east', parts), sliceOf('b', 'west', parts)]
+    for (const spec of [{ type: 'Headless' }, { type: 'ClusterSetIP' }]) {
+      const { records } = recordsOf({ import: importOf(spec), slices }, { ...SETTINGS, submariner: true })
+      const rrsets = records!.get(relativeName(['db', 'shop', 'svc'])!)!
+      assert.deepEqual(rrsets, [{ type: RecordType.A, rdata: ['\n\0\0\x01'] }])
+    }
+  })
+
   test('change with the type of the import', () => {
     const slices = [sliceOf('a', 'east', { endpoints: [{ addresses: ['10.0.0.1'], hostname: 'h' }] })]
     const names = (spec: object) => [...recordsOf({ import: importOf(spec), slices }, SETTINGS).records!.keys()]
