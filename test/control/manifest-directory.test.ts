@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict'
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, type TestContext, test } from 'node:test'
+import { type ControlPlane, startControlPlane } from '../../src/control/control-plane.ts'
+import { parseManifests } from '../../src/control/manifest-directory.ts'
+import { clusterSetIp, headless, newStage, SETTINGS, type Stage, slice, until } from './support.ts'
+
+interface Scene extends Stage {
+  readonly directory: string
+  readonly controlPlane: ControlPlane
+  write(name: string, text: string): Promise<void>
+}
+
+async function scene(t: TestContext, files: Record<string, string>): Promise<Scene> {
+  const directory = await mkdtemp(join(tmpdir(), 'manifests-'))
+  // Complete files appear at once, as kubectl, editors and the kubelet make them.
+  const write = async (name: string, text: string): Promise<void> => {
+    await writeFile(join(directory, `.${name}.new`), text)
+    await rename(join(directory, `.${name}.new`), join(directory, name))
+  }
+  for (const [name, text] of Object.entries(files)) await write(name, text)
+  const stage = newStage()
+  const controlPlane = await startControlPlane(
+    { ...SETTINGS, source: 'manifests', manifests: { directory } },
+    stage.parts,
+  )
+  t.after(async () => {
+    await controlPlane.stop()
+    await rm(directory, { recursive: true })
+  })
+  await until('the zone is synced', () => stage.zone.state === 'synced')
+  return { ...stage, directory, controlPlane, write }
+}
+
+const text = (...objects: unknown[]): string => objects.map((object) => JSON.stringify(object)).join('\n---\n')
+
+suite('a directory of manifests', () => {
+  test('is published before the zone denies anything', async (t) => {
+    const { addressesOf, controlPlane } = await scene(t, {
+      'web.yaml': text(clusterSetIp('web', '10.0.0.1')),
+      'db.yml': text(headless('db'), slice('db-1', 'db', ['10.1.0.1', '10.1.0.2'])),
+    })
+    assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
+    assert.deepEqual(addressesOf('db'), ['10.1.0.1', '10.1.0.2'])
+    const { synced, connected, objects } = controlPlane.status()
+    assert.deepEqual(
+      { synced, connected, objects },
+      {
+        synced: true,
+        connected: true,
+        objects: { serviceImport: 2, endpointSlice: 1 },
+      },
+    )
+  })
+
+  test('is followed: added, changed and removed files', async (t) => {
+    const { addressesOf, directory, write } = await scene(t, { 'web.yaml': text(clusterSetIp('web', '10.0.0.1')) })
+    await write('api.yaml', text(clusterSetIp('api', '10.0.0.2')))
+    await until('the new service is there', () => addressesOf('api') !== undefined)
+    await write('web.yaml', text(clusterSetIp('web', '10.0.0.9')))
+    await until('the changed service is there', () => addressesOf('web')?.[0] === '10.0.0.9')
+    await rm(join(directory, 'api.yaml'))
+    await until('the removed service is gone', () => addressesOf('api') === undefined)
+  })
+
+  test('may be a mounted ConfigMap, whose content is swapped as a whole', async (t) => {
+    const { addressesOf, directory } = await scene(t, {})
+    const swap = async (version: string, address: string): Promise<void> => {
+      await mkdir(join(directory, version))
+      await writeFile(join(directory, version, 'web.yaml'), text(clusterSetIp('web', address)))
+      await symlink(version, join(directory, '..data_tmp'))
+      await rename(join(directory, '..data_tmp'), join(directory, '..data'))
+    }
+    await swap('..1', '10.0.0.1')
+    await symlink('..data/web.yaml', join(directory, 'web.yaml'))
+    await until('the first version is there', () => addressesOf('web')?.[0] === '10.0.0.1')
+    await swap('..2', '10.0.0.2')
+    await until('the second version is there', () => addressesOf('web')?.[0] === '10.0.0.2')
+  })
+
+  test('a file that became unreadable keeps its last objects and is told once', async (t) => {
+    const { addressesOf, log, write, controlPlane } = await scene(t, {
+      'web.yaml': text(clusterSetIp('web', '10.0.0.1')),
+    })
+    await write('web.yaml', 'kind: [ServiceImport\nmetadata: {')
+    await until('the broken file is told', () => controlPlane.status().ignored.get('syntax') === 1)
+    assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
+    assert.equal(log.filter(({ event }) => event === 'object_ignored').length, 1)
+    await write('web.yaml', text(clusterSetIp('web', '10.0.0.2')))
+    await until('the mended file counts', () => addressesOf('web')?.[0] === '10.0.0.2')
+  })
+
+  test('of two objects with one name the first file counts, and the other one after it is gone', async (t) => {
+    const { addressesOf, directory, controlPlane } = await scene(t, {
+      'a.yaml': text(clusterSetIp('web', '10.0.0.1')),
+      'b.yaml': text(clusterSetIp('web', '10.0.0.2')),
+    })
+    assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
+    assert.equal(controlPlane.status().ignored.get('duplicate'), 1)
+    await rm(join(directory, 'a.yaml'))
+    await until('the second file counts', () => addressesOf('web')?.[0] === '10.0.0.2')
+  })
+
+  test('that vanishes takes nothing with it, and is read again when it is back', async (t) => {
+    const { addressesOf, directory, controlPlane } = await scene(t, {
+      'web.yaml': text(clusterSetIp('web', '10.0.0.1')),
+    })
+    await rename(directory, `${directory}-away`)
+    await until('its absence is noticed', () => !controlPlane.status().connected)
+    assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
+    await writeFile(join(`${directory}-away`, 'api.yaml'), text(clusterSetIp('api', '10.0.0.2')))
+    await rename(`${directory}-away`, directory)
+    await until('what is new in it is there', () => addressesOf('api') !== undefined)
+  })
+
+  test('that was never there leaves the zone unsynced until it appears', async (t) => {
+    const directory = join(await mkdtemp(join(tmpdir(), 'manifests-')), 'later')
+    const { zone, parts, log } = newStage()
+    const controlPlane = await startControlPlane({ ...SETTINGS, source: 'manifests', manifests: { directory } }, parts)
+    t.after(() => controlPlane.stop())
+    assert.equal(zone.state, 'unsynced')
+    assert.ok(log.some(({ event }) => event === 'manifest_directory_unreadable'))
+    await mkdir(directory)
+    await until('it is read', () => zone.state === 'synced')
+  })
+})
+
+const documents = [
+  {
+    promise: 'takes several documents',
+    text: text(clusterSetIp('a', '10.0.0.1'), headless('b')),
+    keys: ['demo/a', 'demo/b'],
+  },
+  {
+    promise: 'takes Lists of whole objects',
+    text: JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [headless('a'), headless('b')] }),
+    keys: ['demo/a', 'demo/b'],
+  },
+  {
+    promise: 'takes typed lists, whose items do not say their kind',
+    text: JSON.stringify({
+      apiVersion: 'multicluster.x-k8s.io/v1beta1',
+      kind: 'ServiceImportList',
+      items: [{ metadata: { namespace: 'demo', name: 'a' }, spec: { type: 'Headless' } }],
+    }),
+    keys: ['demo/a'],
+  },
+  {
+    promise: 'puts objects without a namespace into default',
+    text: 'apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata: {name: a}',
+    keys: ['default/a'],
+  },
+  { promise: 'takes empty documents for nothing', text: '---\n# nothing\n---\n', keys: [] },
+  {
+    promise: 'tells other kinds',
+    text: 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}',
+    keys: [],
+    reason: 'kind',
+  },
+  {
+    promise: 'tells other groups of the same kind',
+    text: 'apiVersion: net.gke.io/v1\nkind: ServiceImport\nmetadata: {name: a}',
+    keys: [],
+    reason: 'kind',
+  },
+  {
+    promise: 'tells objects without a name',
+    text: 'apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport',
+    keys: [],
+    reason: 'malformed',
+  },
+  {
+    promise: 'takes the documents beside a broken one',
+    text: `${text(headless('a'))}\n---\nkind: [\n---\n${text(headless('b'))}`,
+    keys: ['demo/a', 'demo/b'],
+    reason: 'syntax',
+  },
+  {
+    promise: 'refuses to unfold aliases into gigabytes',
+    text: `a: &a [x,x,x,x,x,x,x,x,x,x]\n${'bcdefg'
+      .split('')
+      .map((c, i) => `${c}: &${c} [${Array(10).fill(`*${'abcdef'[i]}`).join(',')}]`)
+      .join('\n')}`,
+    keys: [],
+    reason: 'syntax',
+  },
+  { promise: 'takes scalars and sequences for no objects', text: 'hello\n---\n- 1\n', keys: [], reason: 'kind' },
+]
+
+suite('parseManifests', () => {
+  for (const { promise, text, keys, reason } of documents) {
+    test(promise, () => {
+      const { objects, findings } = parseManifests(text)
+      assert.deepEqual(
+        objects.map(({ key }) => key),
+        keys,
+      )
+      assert.equal(findings[0]?.reason, reason)
+    })
+  }
+})

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { Publisher, type PublisherParts, TURN_BUDGET_MS } from '../../src/control/publisher.ts'
+import { relativeName } from '../../src/dns/wire/name.ts'
+import { RecordType } from '../../src/dns/wire/record-type.ts'
+import type { ServiceRecords } from '../../src/dns/zone/rrset.ts'
+import { Zone } from '../../src/dns/zone/zone.ts'
+
+function scene(options: { msPerService?: number; throwsFor?: string } = {}) {
+  const zone = new Zone(1)
+  const turns: (() => void)[] = []
+  const changed: (readonly string[])[] = []
+  const failures: string[] = []
+  const calculated: string[] = []
+  let nowMs = 0
+  let address = '\x0a\x00\x00\x01'
+  const parts: PublisherParts = {
+    zone,
+    recordsOf: (service): ServiceRecords => {
+      nowMs += options.msPerService ?? 0
+      calculated.push(service)
+      if (service === options.throwsFor) throw new Error('a mistake')
+      const [namespace, name] = service.split('/')
+      return new Map([[relativeName([name!, namespace!, 'svc'])!, [{ type: RecordType.A, rdata: [address] }]]])
+    },
+    onNamesChanged: (names) => void changed.push([...names]),
+    onFailure: (service) => void failures.push(service),
+    soon: (work) => void turns.push(work),
+    nowMs: () => nowMs,
+  }
+  const publisher = new Publisher(parts)
+  return {
+    zone,
+    publisher,
+    changed,
+    failures,
+    calculated,
+    turns,
+    turn: () => turns.shift()?.(),
+    set address(octets: string) {
+      address = octets
+    },
+  }
+}
+
+suite('publisher', () => {
+  test('publishes a service once per turn, however often it was touched', () => {
+    const { publisher, calculated, turn, turns, changed } = scene()
+    for (let i = 0; i < 1000; i++) publisher.touch('demo/web')
+    assert.equal(turns.length, 1)
+    turn()
+    assert.deepEqual(calculated, ['demo/web'])
+    assert.equal(changed.length, 1)
+    assert.equal(turns.length, 0)
+  })
+
+  test('tells nobody when the records stayed the same', () => {
+    const { publisher, turn, changed, zone } = scene()
+    publisher.touch('demo/web')
+    turn()
+    const { serial } = zone
+    publisher.touch('demo/web')
+    turn()
+    assert.equal(changed.length, 1)
+    assert.equal(zone.serial, serial)
+  })
+
+  test('ends a turn at its budget and goes on in the next one', () => {
+    const { publisher, turn, turns, calculated } = scene({ msPerService: 1 })
+    for (let i = 0; i < 12; i++) publisher.touch(`demo/s${i}`)
+    turn()
+    assert.equal(calculated.length, TURN_BUDGET_MS)
+    turn()
+    turn()
+    assert.equal(calculated.length, 12)
+    assert.equal(turns.length, 0)
+    assert.equal(publisher.counts.turnsCut, 2)
+  })
+
+  test('tells a waiter when what was touched before is published, not what came later', () => {
+    const { publisher, turn } = scene({ msPerService: 3 })
+    let isPublished = false
+    for (let i = 0; i < 4; i++) publisher.touch(`demo/early${i}`)
+    publisher.afterPublication(() => {
+      isPublished = true
+    })
+    for (let i = 0; i < 10; i++) publisher.touch(`demo/late${i}`)
+    turn()
+    assert.equal(isPublished, false)
+    turn()
+    assert.equal(isPublished, true)
+    assert.ok(publisher.waitingCount > 0)
+  })
+
+  test('tells a waiter at once when nothing waits', () => {
+    let isPublished = false
+    scene().publisher.afterPublication(() => {
+      isPublished = true
+    })
+    assert.equal(isPublished, true)
+  })
+
+  test('a mistake in one service stops no other', () => {
+    const { publisher, turn, failures, zone } = scene({ throwsFor: 'demo/bad' })
+    for (const service of ['demo/a', 'demo/bad', 'demo/b']) publisher.touch(service)
+    turn()
+    assert.deepEqual(failures, ['demo/bad'])
+    assert.deepEqual([...zone.services()], ['demo/a', 'demo/b'])
+  })
+})
