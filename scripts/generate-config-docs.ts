@@ -1,95 +1,152 @@
 // Writes docs/config.schema.json and docs/configuration.md from src/config/schema.ts, which is where settings are explained.
 // `--check` writes nothing and fails when they are not what they should be.
 import { readFileSync, writeFileSync } from 'node:fs'
-import { stringify } from 'yaml'
-import { configJsonSchema, parseConfig } from '../src/config/schema.ts'
+import { configJsonSchema, type JsonSchema } from '../src/config/schema.ts'
 
-interface Node {
-  readonly type?: string
-  readonly description?: string
-  readonly default?: unknown
-  readonly enum?: readonly unknown[]
-  readonly minimum?: number
-  readonly maximum?: number
-  readonly minItems?: number
-  readonly maxItems?: number
-  readonly items?: Node
-  readonly properties?: Readonly<Record<string, Node>>
-  readonly anyOf?: readonly Node[]
+const root = new URL('../', import.meta.url)
+
+/** The files that are generated, by their path in the repository. */
+export function configDocs(): ReadonlyMap<string, string> {
+  const schema = configJsonSchema()
+  const example = readFileSync(new URL('docs/configuration.example.yaml', root), 'utf8')
+  return new Map([
+    ['docs/config.schema.json', `${JSON.stringify(titled(schema), undefined, 2)}\n`],
+    ['docs/configuration.md', configurationPage(schema, example)],
+  ])
 }
 
-const schema = configJsonSchema() as Node
-const files: readonly (readonly [string, string])[] = [
-  ['docs/config.schema.json', `${JSON.stringify(schema, null, 2)}\n`],
-  ['docs/configuration.md', configurationPage(schema)],
-]
-
-const isCheck = process.argv.includes('--check')
-for (const [path, text] of files) {
-  const url = new URL(`../${path}`, import.meta.url)
-  if (!isCheck) writeFileSync(url, text)
-  else if (readFileSync(url, 'utf8') !== text) {
-    process.stderr.write(`${path} is not what src/config/schema.ts says: run npm run docs\n`)
-    process.exitCode = 1
+function titled(schema: JsonSchema): object {
+  return {
+    ...schema,
+    title: 'nodelocal-mcs configuration',
+    description: 'Every key is optional. Explained in docs/configuration.md.',
   }
 }
 
-function configurationPage(root: Node): string {
-  const defaults = parseConfig({})
-  if (defaults.kind === 'problems') throw new Error('the defaults are not valid')
-  return `# Configuration
+function configurationPage(schema: JsonSchema, example: string): string {
+  const sections = Object.entries(schema.properties ?? {}).map(([name, section]) => {
+    const rows = settingsIn(section, name)
+    const note = section.properties === undefined ? '' : (section.description ?? '')
+    return [`## ${name}`, '', ...(note === '' ? [] : [note, '']), ...table(rows), ''].join('\n')
+  })
+  return [INTRODUCTION, ...sections, `${EXAMPLE_HEADING}\n\n\`\`\`yaml\n${example.trimEnd()}\n\`\`\`\n`].join('\n')
+}
 
-YAML, given with \`--config FILE\`. Every key may be left out; unknown keys are errors. \`nodelocal-mcs check --config FILE\` reports every
-problem at once, each with its line and its path, and exits with 2.
+interface Setting {
+  readonly path: string
+  readonly schema: JsonSchema
+  readonly isRequired: boolean
+}
 
-The file is watched while the agent runs. A change is validated as a whole and applied at once; a bad one is logged
-(\`config-problem\`, \`config-refused\`), counted (\`coredns_reload_failed_total\`), and the old one stays in force. Changes of \`listen\`, \`udp\`, \`tcp\`,
-\`host\`, \`metrics\`, \`health\`, \`cache.maxBytes\` and of the source of the clusterset wait for a restart; the log says so (\`config-needs-restart\`).
+/** The settings at and below a place, in the order of the schema. */
+function settingsIn(schema: JsonSchema, path: string, isRequired = false): Setting[] {
+  const inner = schema.properties === undefined ? schema.items : schema
+  const own = schema.properties === undefined ? [{ path, schema, isRequired }] : []
+  if (inner?.properties === undefined) return own
+  const prefix = inner === schema ? `${path}.` : `${path}[].`
+  const below = Object.entries(inner.properties).flatMap(([key, child]) =>
+    settingsIn(child, `${prefix}${key}`, inner !== schema && inner.required?.includes(key) === true),
+  )
+  return [...own, ...below]
+}
 
-For completion and checks in an editor, put this first: \`# yaml-language-server: $schema=config.schema.json\` with the path of
-[config.schema.json](config.schema.json). An example for a cluster is in [examples/config.yaml](../examples/config.yaml).
+function table(settings: readonly Setting[]): string[] {
+  return [
+    '| key | type | default | range | unit | what and why |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...settings.map(({ path, schema, isRequired }) =>
+      row([
+        `\`${path}\``,
+        typeOf(schema),
+        isRequired ? 'required' : `\`${JSON.stringify(schema.default)}\``,
+        rangeOf(schema),
+        unitOf(path, schema),
+        schema.description ?? '',
+      ]),
+    ),
+  ]
+}
 
-## Settings
+function row(cells: readonly string[]): string {
+  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`
+}
 
-| key | values | default | what it is |
-| --- | --- | --- | --- |
-${rowsOf(root, '').join('\n')}
+function typeOf(schema: JsonSchema): string {
+  if (schema.anyOf !== undefined) return schema.anyOf.map(typeOf).join(' or ')
+  if (schema.type === 'array')
+    return schema.items?.properties === undefined ? `list of ${typeOf(schema.items ?? {})}` : 'list'
+  return schema.type ?? ''
+}
 
-## The defaults as a file
+function rangeOf(schema: JsonSchema): string {
+  if (schema.anyOf !== undefined) return schema.anyOf.map(rangeOf).find((range) => range !== '') ?? ''
+  if (schema.enum !== undefined) return schema.enum.map((word) => `\`${word}\``).join(', ')
+  if (schema.minimum !== undefined && schema.maximum !== undefined) return `${schema.minimum} to ${schema.maximum}`
+  if (schema.maxItems !== undefined) return `${schema.minItems ?? 0} to ${schema.maxItems} entries`
+  if (schema.maxLength !== undefined) return `${schema.minLength ?? 0} to ${schema.maxLength} characters`
+  return schema.type === 'string' && schema.minLength !== undefined ? 'not empty' : ''
+}
 
-\`\`\`yaml
-${stringify(defaults.config, { lineWidth: 0 }).trim()}
-\`\`\`
+/** Units are the last word of a setting's name. */
+function unitOf(path: string, schema: JsonSchema): string {
+  if (schema.type !== 'integer') return ''
+  if (path.endsWith('Ms')) return 'milliseconds'
+  if (path.endsWith('Seconds')) return 'seconds'
+  if (path.endsWith('Bytes')) return 'bytes'
+  return path.endsWith('.port') ? '' : 'count'
+}
 
-## Upstreams
+const INTRODUCTION = `# Configuration
 
-\`ADDRESS\`, \`ADDRESS:PORT\`, \`[V6]:PORT\`, or the path of a resolv.conf, which is re-read when it changes. The port is 53, over TLS 853. With
-\`transport: tls\`, \`ADDRESS#name\` says which name the certificate must bear; without one it must bear the address. Host names are errors: nobody could resolve
-them before DNS works. Our own listen addresses are left out of a resolv.conf and reported (\`upstream-is-ourselves\`).
+<!-- Generated by \`npm run docs\` from src/config/schema.ts and docs/configuration.example.yaml; edit those. -->
+
+YAML, given with \`--config FILE\`. Every key may be left out, and without a file the defaults below are in force: the agent answers on
+127.0.0.1 port 5353 from the ServiceImports in \`./examples/clusterset\` and forwards everything else to the resolvers of the machine.
+
+* **Check first.** \`nodelocal-mcs check --config FILE\` reports every problem at once, each with its line and its path, and exits with 2;
+  a good file gives one line and 0.
+* **Unknown keys are errors**, with a hint at the key that was probably meant. So are keys that stand twice.
+* **Changes are seen** while the agent runs, also in a mounted ConfigMap. A change is validated as a whole and applied at once; a bad one is
+  logged (\`config-problem\`, \`config-refused\`), counted (\`coredns_reload_failed_total\`), and the old one stays in force. Changes of \`listen\`,
+  \`udp\`, \`tcp\`, \`host\`, \`metrics\`, \`health\`, \`cache.maxBytes\` and of the source of the clusterset wait for a restart; the log says so
+  (\`config-needs-restart\`).
+* **Names without a route are REFUSED.** \`forward\` is taken as it is written: who gives entries and none for \`.\` has no way to the outside
+  world. There is no hidden route.
+* **Editors** that know the YAML language server complete and check the file when its first line is
+  \`# yaml-language-server: $schema=config.schema.json\` with the path of [config.schema.json](config.schema.json).
+
+A short file for a cluster is [examples/config.yaml](../examples/config.yaml); every key in one file is [below](#a-full-example). A file may
+have 1 MiB and resolve 100 YAML aliases.
+
+Some mistakes are only visible in two settings together and are reported as well: a listen address that stands twice, a zone that two routes
+claim or that is a clusterset zone too, a \`#name\` behind an upstream whose transport is not \`tls\`, \`minTtlSeconds\` above \`maxTtlSeconds\`,
+more TCP connections for one client than in all, two listeners on one address and port.
+
+## How upstreams are written
+
+| written | means |
+| --- | --- |
+| \`10.96.0.11\`, \`fd00::11\` | that address, port 53, with transport \`tls\` port 853 |
+| \`10.96.0.11:5353\`, \`[fd00::11]:5353\` | that address and port |
+| \`9.9.9.9#dns.quad9.net\` | only with transport \`tls\`: the name that the certificate must bear; without one it must bear the address |
+| \`/etc/resolv.conf\` | the nameservers of that file, which is read again when it changes |
+
+Host names are errors: nobody could resolve them before DNS works. Our own listen addresses are left out of a resolv.conf and reported
+(\`upstream-is-ourselves\`).
 `
-}
 
-function rowsOf(node: Node, path: string): string[] {
-  const rows: string[] = []
-  for (const [key, child] of Object.entries(node.properties ?? {})) {
-    const here = path === '' ? key : `${path}.${key}`
-    if (child.properties === undefined) {
-      rows.push(`| \`${here}\` | ${valuesOf(child)} | ${defaultOf(child)} | ${child.description ?? ''} |`)
+const EXAMPLE_HEADING = `## A full example
+
+Every key, with the values for a node of a cluster whose kube-dns has the ClusterIP 10.96.0.10.`
+
+if (import.meta.main) {
+  const isCheck = process.argv.includes('--check')
+  for (const [path, text] of configDocs()) {
+    const url = new URL(path, root)
+    if (!isCheck) writeFileSync(url, text)
+    else if (readFileSync(url, 'utf8') !== text) {
+      process.stderr.write(`${path} is not what src/config/schema.ts says: run npm run docs\n`)
+      process.exitCode = 1
     }
-    rows.push(...rowsOf(child, here))
-    if (child.items !== undefined) rows.push(...rowsOf(child.items, `${here}[]`))
   }
-  return rows
-}
-
-function valuesOf(node: Node): string {
-  if (node.anyOf !== undefined) return node.anyOf.map(valuesOf).join(' or ')
-  if (node.enum !== undefined) return node.enum.map(String).join(', ')
-  if (node.type === 'integer') return `${node.minimum} to ${node.maximum}`
-  if (node.type === 'array') return `list of ${node.minItems ?? 0} to ${node.maxItems ?? 'any number'}`
-  return node.type ?? 'any'
-}
-
-function defaultOf(node: Node): string {
-  return node.default === undefined ? '(required)' : `\`${JSON.stringify(node.default)}\``
 }

@@ -1,8 +1,8 @@
 /** A configuration file to a `Config`, or to everything that is wrong with it. */
 
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { readYaml } from './file.ts'
+import { open } from 'node:fs/promises'
+import { FILE_OCTETS_MAX, readYaml } from './file.ts'
 import { type Config, parseConfig } from './schema.ts'
 
 export type { Config } from './schema.ts'
@@ -38,7 +38,7 @@ export async function loadConfig(path: string | undefined): Promise<LoadedConfig
   if (path === undefined) return configFromText('', 'the embedded default')
   let text: string
   try {
-    text = await readFile(path, 'utf8')
+    text = await readAtMost(path, FILE_OCTETS_MAX + 1)
   } catch (error) {
     return {
       kind: 'problems',
@@ -46,6 +46,23 @@ export async function loadConfig(path: string | undefined): Promise<LoadedConfig
     }
   }
   return configFromText(text, path)
+}
+
+/** The beginning of a file: one that is too large, or never ends, is not read to find out. */
+async function readAtMost(path: string, octetsMax: number): Promise<string> {
+  const file = await open(path)
+  try {
+    const buffer = Buffer.alloc(octetsMax)
+    let length = 0
+    while (length < octetsMax) {
+      const { bytesRead } = await file.read(buffer, length, octetsMax - length)
+      if (bytesRead === 0) break
+      length += bytesRead
+    }
+    return buffer.toString('utf8', 0, length)
+  } finally {
+    await file.close()
+  }
 }
 
 function hashOf(text: string): string {

@@ -3,7 +3,7 @@
  * hears of these at the same time as of everything else. Pure.
  */
 
-import { canonicalAddress, parseUpstream } from './syntax.ts'
+import { canonicalAddress, parseUpstream, splitHostPort } from './syntax.ts'
 
 /** One thing that is wrong, with its place in the file: `forward[0].upstreams[1]`. */
 export interface Problem {
@@ -13,7 +13,14 @@ export interface Problem {
 
 /** Everything in the value that contradicts something else in it. */
 export function contradictionsIn(value: unknown): Problem[] {
-  return [...addressesTwice(value), ...zonesTwice(value), ...serverNamesUnverified(value), ...ttlsCrossed(value)]
+  return [
+    ...addressesTwice(value),
+    ...zonesTwice(value),
+    ...serverNamesUnverified(value),
+    ...ttlsCrossed(value),
+    ...connectionsCrossed(value),
+    ...portsTwice(value),
+  ]
 }
 
 function* addressesTwice(value: unknown): Generator<Problem> {
@@ -58,6 +65,35 @@ function* ttlsCrossed(value: unknown): Generator<Problem> {
   const max = at(value, 'cache', 'maxTtlSeconds') ?? 30
   if (typeof min === 'number' && typeof max === 'number' && min > max) {
     yield { path: ['cache', 'minTtlSeconds'], text: `is ${min}, above maxTtlSeconds, which is ${max}` }
+  }
+}
+
+function* connectionsCrossed(value: unknown): Generator<Problem> {
+  const all = at(value, 'tcp', 'connectionsMax') ?? 1000
+  const perClient = at(value, 'tcp', 'connectionsPerClientMax') ?? 100
+  if (typeof all === 'number' && typeof perClient === 'number' && perClient > all) {
+    yield { path: ['tcp', 'connectionsPerClientMax'], text: `is ${perClient}, above connectionsMax, which is ${all}` }
+  }
+}
+
+/** Two listeners on one TCP port: the second would fail at start, when the check should have said so. */
+function* portsTwice(value: unknown): Generator<Problem> {
+  const owners = new Map<string, string>()
+  const port = at(value, 'listen', 'port') ?? 5353
+  for (const [, text] of strings(at(value, 'listen', 'addresses') ?? ['127.0.0.1'])) {
+    if (port !== 0) owners.set(`${canonicalAddress(text) ?? text} ${String(port)}`, 'listen')
+  }
+  for (const [name, byDefault] of [
+    ['metrics', '127.0.0.1:9253'],
+    ['health', '127.0.0.1:8099'],
+  ] as const) {
+    const text = at(value, name, 'address') ?? byDefault
+    const pair = typeof text === 'string' ? splitHostPort(text) : undefined
+    if (pair === undefined || pair.port === 0) continue
+    const key = `${pair.address} ${pair.port}`
+    const owner = owners.get(key)
+    if (owner === undefined) owners.set(key, name)
+    else yield { path: [name, 'address'], text: `is taken by ${owner} already` }
   }
 }
 

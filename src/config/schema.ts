@@ -7,6 +7,7 @@
 
 import { z } from 'zod'
 import { contradictionsIn, type Problem } from './contradictions.ts'
+import { nearest } from './did-you-mean.ts'
 import { canonicalAddress, isDnsName, isLabel, parseUpstream, splitHostPort } from './syntax.ts'
 
 const LISTEN_ADDRESSES_MAX = 16
@@ -49,7 +50,7 @@ const listen = z.strictObject({
     5353,
     0,
     65_535,
-    'Port of every listen address; 53 in the manifests, 0 lets the system choose (for tests).',
+    'Port of every listen address, UDP and TCP; 53 in the manifests, above 1023 by default so that no privilege is needed to try. 0 lets the system choose, for tests.',
   ),
 })
 
@@ -60,11 +61,10 @@ const kubernetes = z.strictObject({
     .nullable()
     .default(null)
     .meta({ description: 'Path of a kubeconfig; null uses the service account of the Pod.' }),
-  namespaces: z
-    .array(z.string().refine(isLabel, 'is no namespace name'))
-    .max(NAMESPACES_MAX)
-    .default([])
-    .meta({ description: 'Namespaces to watch; empty means all, with one watch per kind.' }),
+  namespaces: z.array(z.string().refine(isLabel, 'is no namespace name')).max(NAMESPACES_MAX).default([]).meta({
+    description:
+      'Namespaces to watch; empty means all, with one watch per kind. Naming some needs only Roles, and costs a watch per kind for each.',
+  }),
   snapshotFile: z.string().min(1).nullable().default(null).meta({
     description: 'File that keeps the last known objects, for a start while the API server is away; null keeps none.',
   }),
@@ -84,7 +84,8 @@ const clusterset = z.strictObject({
     'TTL of the records of services, and of denials, in seconds. The MCS examples use 4 and 30; a short one lets a Pod see a change soon.',
   ),
   source: z.enum(['kubernetes', 'manifests', 'none']).default('manifests').meta({
-    description: 'Where ServiceImports and EndpointSlices come from; with none the zone exists and is empty.',
+    description:
+      'Where ServiceImports and EndpointSlices come from: the Kubernetes API, or YAML files to try the agent without a cluster. With none the zone exists and is empty.',
   }),
   manifests: z
     .strictObject({
@@ -97,11 +98,12 @@ const clusterset = z.strictObject({
     .prefault({}),
   kubernetes: kubernetes.prefault({}),
   localClusterId: z.string().min(1).max(127).nullable().default(null).meta({
-    description: 'Id of the cluster this node is in; only used where an answer may prefer the local cluster.',
+    description:
+      'Id of the cluster this node is in, one label or two joined by a dot; only used where an answer may prefer the local cluster.',
   }),
   submariner: z.boolean().default(false).meta({
     description:
-      'Answer the per-cluster service addresses that Submariner puts into EndpointSlices when it has no clusterset IP.',
+      'Answer the per-cluster service addresses that Submariner puts into EndpointSlices when it has no clusterset IP. Off, because the MCS specification knows no such answers.',
   }),
   searchSuffixShortcut: z.boolean().default(true).meta({
     description:
@@ -122,19 +124,19 @@ const route = z.strictObject({
     description:
       'ADDRESS, ADDRESS:PORT or [V6]:PORT, or the path of a resolv.conf that is re-read when it changes. With transport tls a #name behind the address is the name to verify.',
   }),
-  transport: z
-    .enum(['udp', 'tcp', 'tls'])
-    .default('udp')
-    .meta({ description: 'How upstreams are asked. udp turns to TCP for truncated answers.' }),
+  transport: z.enum(['udp', 'tcp', 'tls']).default('udp').meta({
+    description:
+      'How upstreams are asked. udp turns to TCP for truncated answers; tcp spares connection tracking and loss towards kube-dns; tls is DNS over TLS on port 853.',
+  }),
   randomizeCase: z.boolean().default(false).meta({
     description:
-      'Spell names in random case in queries over UDP and demand the same back (0x20), against forged answers.',
+      'Spell names in random case in queries over UDP and demand the same back (0x20), against forged answers. Off, because some servers do not keep the case.',
   }),
   maxInFlight: integer(
     2000,
     1,
     100_000,
-    'Queries under way at the upstreams of this route; more are answered SERVFAIL and counted.',
+    'Queries under way at the upstreams of this route; more are answered SERVFAIL and counted, so that a silent upstream cannot fill the memory.',
   ),
 })
 
@@ -145,8 +147,18 @@ const cache = z.strictObject({
     4_294_967_296,
     'Bytes of the packet cache; the record cache has the same budget.',
   ),
-  maxTtlSeconds: integer(30, 1, 604_800, 'No answer is kept, or told with a TTL, above this many seconds.'),
-  minTtlSeconds: integer(0, 0, 3600, 'Answers are kept at least this many seconds, even with a smaller TTL.'),
+  maxTtlSeconds: integer(
+    30,
+    1,
+    604_800,
+    'No answer is kept, or told with a TTL, above this many seconds: the bound on how long a node may disagree with its upstream.',
+  ),
+  minTtlSeconds: integer(
+    0,
+    0,
+    3600,
+    'Answers are kept at least this many seconds, even with a smaller TTL; 0 believes the upstream.',
+  ),
   maxNegativeTtlSeconds: integer(
     5,
     0,
@@ -159,7 +171,12 @@ const cache = z.strictObject({
         .boolean()
         .default(true)
         .meta({ description: 'Answer from expired entries when upstreams do not (RFC 8767).' }),
-      maxStaleSeconds: integer(3600, 1, 259_200, 'Seconds beyond its lifetime that an answer may still serve.'),
+      maxStaleSeconds: integer(
+        3600,
+        1,
+        259_200,
+        'Seconds beyond its lifetime that an answer may still serve; RFC 8767 advises one to three days at most.',
+      ),
       clientTimeoutMs: integer(
         1800,
         0,
@@ -170,12 +187,15 @@ const cache = z.strictObject({
     .prefault({}),
   prefetch: z
     .strictObject({
-      enabled: z
-        .boolean()
-        .default(true)
-        .meta({ description: 'Renew answers that are asked for often shortly before they end.' }),
+      enabled: z.boolean().default(true).meta({
+        description: 'Renew answers that are asked for often shortly before they end, so that nobody waits for them.',
+      }),
     })
     .prefault({}),
+  rotate: z.boolean().default(false).meta({
+    description:
+      'Rotate the A and AAAA records of upstream answers from response to response. Off: they keep the order of the upstream, which may mean something.',
+  }),
 })
 
 export const configSchema = z.strictObject({
@@ -189,10 +209,14 @@ export const configSchema = z.strictObject({
       description:
         'Where names outside the clusterset zones go. Names that no entry holds are REFUSED: give "." a route.',
     }),
+  kubeDnsConfigDirectory: z.string().min(1).nullable().default(null).meta({
+    description:
+      'Directory where the ConfigMap of kube-dns is mounted; its stubDomains and upstreamNameservers become routes. null: there is none.',
+  }),
   cache: cache.prefault({}),
   udp: z
     .strictObject({
-      threads: integer(1, 1, 64, 'Worker threads for UDP.'),
+      threads: integer(1, 1, 64, 'Worker threads for UDP; they share the port. Each costs a thread and its memory.'),
       batchSlots: integer(
         64,
         1,
@@ -206,13 +230,23 @@ export const configSchema = z.strictObject({
     .prefault({}),
   tcp: z
     .strictObject({
-      connectionsMax: integer(1000, 1, 100_000, 'TCP connections of clients in all; more are closed at once.'),
-      connectionsPerClientMax: integer(100, 1, 100_000, 'TCP connections of one client address.'),
+      connectionsMax: integer(
+        1000,
+        1,
+        100_000,
+        'TCP connections of clients in all; more are closed at once, which bounds memory and descriptors.',
+      ),
+      connectionsPerClientMax: integer(
+        100,
+        1,
+        100_000,
+        'TCP connections of one client address, so that one Pod cannot take them all; Pods in the host network share one address.',
+      ),
       idleTimeoutMs: integer(
         10_000,
         100,
         600_000,
-        'Milliseconds after which an idle TCP connection is closed (RFC 7766 section 6.2.3).',
+        'Milliseconds after which an idle TCP connection is closed (RFC 7766 section 6.2.3); told to clients by edns-tcp-keepalive.',
       ),
     })
     .prefault({}),
@@ -238,7 +272,12 @@ export const configSchema = z.strictObject({
     .prefault({}),
   shutdown: z
     .strictObject({
-      drainMs: integer(2000, 0, 60_000, 'Milliseconds that queries under way have to finish when the agent stops.'),
+      drainMs: integer(
+        2000,
+        0,
+        60_000,
+        'Milliseconds that queries under way have to finish when the agent stops; keep it well below the grace period of the Pod.',
+      ),
     })
     .prefault({}),
   log: z
@@ -246,11 +285,11 @@ export const configSchema = z.strictObject({
       level: z
         .enum(['debug', 'info', 'warn', 'error'])
         .default('info')
-        .meta({ description: 'The least severe event that is logged.' }),
+        .meta({ description: 'The least severe event that is logged; changes without a restart.' }),
       queries: z
         .enum(['none', 'errors', 'all'])
         .default('none')
-        .meta({ description: 'Queries that are logged, one line each.' }),
+        .meta({ description: 'Queries that are logged, one line each; all is for a short look, not for good.' }),
     })
     .prefault({}),
 })
@@ -279,7 +318,18 @@ export function parseConfig(
 function problemsOf(issue: z.core.$ZodIssue): Problem[] {
   const path = issue.path.map((step) => (typeof step === 'symbol' ? String(step) : step))
   if (issue.code !== 'unrecognized_keys') return [{ path, text: issue.message }]
-  return issue.keys.map((key) => ({ path: [...path, key], text: 'is no setting' }))
+  const known = settingsAt(path)
+  return issue.keys.map((key) => {
+    const meant = nearest(key, known)
+    return { path: [...path, key], text: `is no setting${meant === undefined ? '' : `; did you mean ${meant}?`}` }
+  })
+}
+
+/** The names of the settings that may stand at a path. */
+function settingsAt(path: readonly (string | number)[]): string[] {
+  let here: JsonSchema | undefined = configJsonSchema()
+  for (const step of path) here = typeof step === 'number' ? here?.items : here?.properties?.[step]
+  return Object.keys(here?.properties ?? {})
 }
 
 function textOf(issue: z.core.$ZodRawIssue): string | undefined {
@@ -293,7 +343,25 @@ function textOf(issue: z.core.$ZodRawIssue): string | undefined {
   return undefined
 }
 
+/** The part of JSON Schema that this configuration needs. */
+export interface JsonSchema {
+  readonly type?: string
+  readonly description?: string
+  readonly default?: unknown
+  readonly enum?: readonly string[]
+  readonly anyOf?: readonly JsonSchema[]
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly minItems?: number
+  readonly maxItems?: number
+  readonly minLength?: number
+  readonly maxLength?: number
+  readonly items?: JsonSchema
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly required?: readonly string[]
+}
+
 /** The JSON Schema (draft 2020-12) of the file, for editors. */
-export function configJsonSchema(): object {
-  return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' })
+export function configJsonSchema(): JsonSchema {
+  return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' }) as JsonSchema
 }

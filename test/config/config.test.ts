@@ -8,7 +8,11 @@ const problemsIn = (text: string) => {
 }
 
 const cases = [
-  { promise: 'an unknown key', text: 'listen: { prot: 53 }', problems: ['c.yaml:1: listen.prot is no setting'] },
+  {
+    promise: 'an unknown key',
+    text: 'listen: { prot: 53 }',
+    problems: ['c.yaml:1: listen.prot is no setting; did you mean port?'],
+  },
   {
     promise: 'a host name as upstream',
     text: 'forward:\n  - zones: [a]\n    upstreams: [kube-dns.kube-system]',
@@ -94,6 +98,7 @@ suite('config', () => {
       maxNegativeTtlSeconds: 5,
       serveStale: { enabled: true, maxStaleSeconds: 3600, clientTimeoutMs: 1800 },
       prefetch: { enabled: true },
+      rotate: false,
     })
     assert.deepEqual([metrics.address, health.address], ['127.0.0.1:9253', '127.0.0.1:8099'])
   })
