@@ -55,6 +55,12 @@ export function parseCommandLine(args: readonly string[], version: string): Comm
   add('run', 'run the agent (the default)', true)
   add('check', 'report every problem in the configuration, exit 2 when there is one', false)
   add('teardown', 'remove the rules and the interface of an agent that is gone', false)
+  // commander takes an unknown word for an argument of the default command, and says something about `run`.
+  const word = args[0]
+  const commands = [...program.commands.map((command) => command.name()), 'help']
+  if (word !== undefined && !word.startsWith('-') && !commands.includes(word)) {
+    return { kind: 'usage-error', text: `error: unknown command '${word}'; there are ${commands.join(', ')}\n` }
+  }
   try {
     program.parse([...args], { from: 'user' })
   } catch (error) {

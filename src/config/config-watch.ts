@@ -38,11 +38,12 @@ export function watchConfig(path: string, hash: string, parts: ConfigWatchParts)
     isLookDue = true
     if (isLooking) return
     isLooking = true
-    while (isLookDue && !isStopped) {
+    while (isLookDue) {
       isLookDue = false
       const loaded = await loadConfig(path)
+      if (isStopped) return
       const seen = loaded.kind === 'config' ? loaded.hash : loaded.problems.join('\n')
-      if (isStopped || seen === lastSeen) continue
+      if (seen === lastSeen) continue
       lastSeen = seen
       parts.onChange(loaded)
     }

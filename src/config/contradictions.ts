@@ -81,7 +81,7 @@ function* portsTwice(value: unknown): Generator<Problem> {
   const owners = new Map<string, string>()
   const port = at(value, 'listen', 'port') ?? 5353
   for (const [, text] of strings(at(value, 'listen', 'addresses') ?? ['127.0.0.1'])) {
-    if (port !== 0) owners.set(`${canonicalAddress(text) ?? text} ${String(port)}`, 'listen')
+    if (typeof port === 'number' && port !== 0) owners.set(`${canonicalAddress(text) ?? text} ${port}`, 'listen')
   }
   for (const [name, byDefault] of [
     ['metrics', '127.0.0.1:9253'],

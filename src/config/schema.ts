@@ -16,6 +16,9 @@ const ROUTES_MAX = 64
 const UPSTREAMS_MAX = 16
 const NAMESPACES_MAX = 256
 
+/** Ends the description of a setting that no part reads: an operator must not rely on it. Leaves with the part that does. */
+const NOT_YET = ' Accepted, but this version does nothing with it yet.'
+
 const integer = (byDefault: number, min: number, max: number, description: string) =>
   z.int().min(min).max(max).default(byDefault).meta({ description })
 
@@ -65,9 +68,14 @@ const kubernetes = z.strictObject({
     description:
       'Namespaces to watch; empty means all, with one watch per kind. Naming some needs only Roles, and costs a watch per kind for each.',
   }),
-  snapshotFile: z.string().min(1).nullable().default(null).meta({
-    description: 'File that keeps the last known objects, for a start while the API server is away; null keeps none.',
-  }),
+  snapshotFile: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .meta({
+      description: `File that keeps the last known objects, for a start while the API server is away; null keeps none.${NOT_YET}`,
+    }),
 })
 
 const clusterset = z.strictObject({
@@ -128,10 +136,12 @@ const route = z.strictObject({
     description:
       'How upstreams are asked. udp turns to TCP for truncated answers; tcp spares connection tracking and loss towards kube-dns; tls is DNS over TLS on port 853.',
   }),
-  randomizeCase: z.boolean().default(false).meta({
-    description:
-      'Spell names in random case in queries over UDP and demand the same back (0x20), against forged answers. Off, because some servers do not keep the case.',
-  }),
+  randomizeCase: z
+    .boolean()
+    .default(false)
+    .meta({
+      description: `Spell names in random case in queries over UDP and demand the same back (0x20), against forged answers. Off, because some servers do not keep the case.${NOT_YET}`,
+    }),
   maxInFlight: integer(
     2000,
     1,
@@ -192,10 +202,12 @@ const cache = z.strictObject({
       }),
     })
     .prefault({}),
-  rotate: z.boolean().default(false).meta({
-    description:
-      'Rotate the A and AAAA records of upstream answers from response to response. Off: they keep the order of the upstream, which may mean something.',
-  }),
+  rotate: z
+    .boolean()
+    .default(false)
+    .meta({
+      description: `Rotate the A and AAAA records of upstream answers from response to response. Off: they keep the order of the upstream, which may mean something.${NOT_YET}`,
+    }),
 })
 
 export const configSchema = z.strictObject({
@@ -209,22 +221,31 @@ export const configSchema = z.strictObject({
       description:
         'Where names outside the clusterset zones go. Names that no entry holds are REFUSED: give "." a route.',
     }),
-  kubeDnsConfigDirectory: z.string().min(1).nullable().default(null).meta({
-    description:
-      'Directory where the ConfigMap of kube-dns is mounted; its stubDomains and upstreamNameservers become routes. null: there is none.',
-  }),
+  kubeDnsConfigDirectory: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .meta({
+      description: `Directory where the ConfigMap of kube-dns is mounted; its stubDomains and upstreamNameservers become routes. null: there is none.${NOT_YET}`,
+    }),
   cache: cache.prefault({}),
   udp: z
     .strictObject({
-      threads: integer(1, 1, 64, 'Worker threads for UDP; they share the port. Each costs a thread and its memory.'),
+      threads: integer(
+        1,
+        1,
+        64,
+        `Worker threads for UDP; they share the port. Each costs a thread and its memory.${NOT_YET}`,
+      ),
       batchSlots: integer(
         64,
         1,
         256,
-        'Datagrams one receive may bring. More means fewer system calls; each slot costs two payload buffers per worker.',
+        `Datagrams one receive may bring. More means fewer system calls; each slot costs two payload buffers per worker.${NOT_YET}`,
       ),
       implementation: z.enum(['auto', 'mmsg', 'dgram']).default('auto').meta({
-        description: 'How UDP is served: batched system calls, plain sockets, or whichever this machine can.',
+        description: `How UDP is served: batched system calls, plain sockets, or whichever this machine can. This version uses plain sockets whatever stands here, and logs so.`,
       }),
     })
     .prefault({}),
@@ -257,11 +278,11 @@ export const configSchema = z.strictObject({
         .regex(/^[^\s/]{1,15}$/, 'is no interface name')
         .nullable()
         .default(null)
-        .meta({ description: 'Interface that carries the listen addresses; null: they exist already.' }),
+        .meta({ description: `Interface that carries the listen addresses; null: they exist already.${NOT_YET}` }),
       rules: z
         .enum(['auto', 'nftables', 'iptables', 'none'])
         .default('none')
-        .meta({ description: 'Firewall rules that keep local DNS out of connection tracking.' }),
+        .meta({ description: `Firewall rules that keep local DNS out of connection tracking.${NOT_YET}` }),
     })
     .prefault({}),
   metrics: z
