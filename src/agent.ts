@@ -394,10 +394,10 @@ class Agent implements RunningAgent {
       },
       upstreams: () =>
         forwards().flatMap(({ status, transport }) =>
-          status.upstreams.map(({ to, isHealthy, roundTripMs, openConnections }) => ({
+          status.upstreams.map(({ to, isHealthy, roundTripMs, openConnections, inFlight }) => ({
             to,
             transport,
-            inFlight: status.inFlight,
+            inFlight,
             connections: openConnections,
             rttSeconds: roundTripMs === undefined ? undefined : roundTripMs / 1000,
             isHealthy,
@@ -412,7 +412,7 @@ class Agent implements RunningAgent {
           },
           coalesced: statuses.reduce((sum, status) => sum + status.coalesced, 0),
           maxConcurrentRejects: statuses.reduce((sum, status) => sum + status.rejected, 0),
-          healthcheckBroken: 0,
+          healthcheckBroken: statuses.reduce((sum, status) => sum + status.healthcheckBroken, 0),
         }
       },
       listen: () => this.#listenCounts,

@@ -30,8 +30,13 @@ export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts:
   const files = route.upstreams.map(parseUpstream).flatMap((one) => (one.kind === 'resolv-conf' ? [one.path] : []))
   const list = () => withoutOwn(upstreamsOf(route, log), own, log)
   const group = createUpstreamGroup(
-    { upstreams: list(), transport: route.transport, maxInFlight: route.maxInFlight },
-    parts,
+    {
+      upstreams: list(),
+      transport: route.transport,
+      maxInFlight: route.maxInFlight,
+      randomCase: route.randomizeCase,
+    },
+    { ...parts, log },
   )
   const follow = (): void => {
     const upstreams = list()

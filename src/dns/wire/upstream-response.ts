@@ -19,7 +19,8 @@ import {
   readUint32,
   writeUint16,
 } from './header.ts'
-import { endOfName, type Name, readName, skipName } from './name.ts'
+import { movePointers } from './moved-records.ts'
+import { endOfName, type Name, readName, skipName, writeName } from './name.ts'
 import { flagsOf, idOf, type Question, readQuestion } from './query.ts'
 import { RecordClass, RecordType } from './record-type.ts'
 
@@ -29,8 +30,11 @@ const RECORD_FIXED_OCTETS = 10
 /** RFC 2181 section 8: a TTL with the top bit set is none. */
 const TTL_MAX = 0x7fff_ffff
 
-/** The records of one type at one owner cannot be more than this in 65,535 octets; also the limit of the TTL table. */
-const RECORDS_MAX = 5_500
+/** More records than this, of eleven octets at least, do not fit in 65,535 octets; also the limit of the TTL table. */
+const RECORDS_MAX = 5_957
+
+/** A pointer to the question's name, which most owners are. */
+const POINTER_TO_QUESTION = 0xc000 | HEADER_OCTETS
 
 /** Links of a CNAME chain that are followed to see whether the asked type is at its end. */
 const CNAME_CHAIN_MAX = 16
@@ -72,7 +76,9 @@ export function readUpstreamResponse(message: Uint8Array): UpstreamResponse | un
 
   const rcode = (flags & Flag.RcodeMask) | ((records.edns?.extendedRcode ?? 0) << 4)
   const extendedErrors: readonly ExtendedError[] = records.edns?.extendedErrors ?? []
-  const { bytes, ttlOffsets } = withoutOpt(message, records)
+  const rest = withoutOpt(message, records)
+  if (rest === undefined) return undefined
+  const { bytes, ttlOffsets } = rest
   return {
     id: idOf(message),
     question: question?.question,
@@ -115,8 +121,10 @@ function walkRecords(message: Uint8Array, start: number, question: Question | un
   const answerOwners: { owner: Name; type: number; rdataAt: number }[] = []
   let at = start
   for (let record = 0; record < all; record++) {
-    const owner = readName(message, at, message.length)
-    const fixedAt = endOfName()
+    const isAsked =
+      question !== undefined && at + 2 <= message.length && readUint16(message, at) === POINTER_TO_QUESTION
+    const owner = isAsked ? question.name : readName(message, at, message.length)
+    const fixedAt = isAsked ? at + 2 : endOfName()
     if (owner === undefined || fixedAt + RECORD_FIXED_OCTETS > message.length) return undefined
     const rdataAt = fixedAt + RECORD_FIXED_OCTETS
     const rdataEnd = rdataAt + readUint16(message, fixedAt + 8)
@@ -190,8 +198,11 @@ function isAnswered(
   return false
 }
 
-/** A copy of the message without its OPT and without what trails the last record. */
-function withoutOpt(message: Uint8Array, records: Records): { bytes: Uint8Array; ttlOffsets: Uint16Array } {
+/**
+ * A copy of the message without its OPT and without what trails the last record; undefined when a name behind the OPT
+ * leads into it, for that name would be lost.
+ */
+function withoutOpt(message: Uint8Array, records: Records): { bytes: Uint8Array; ttlOffsets: Uint16Array } | undefined {
   const { optAt, optEnd, end } = records
   if (optAt === -1) {
     return { bytes: Uint8Array.prototype.slice.call(message, 0, end), ttlOffsets: Uint16Array.from(records.ttlOffsets) }
@@ -201,45 +212,22 @@ function withoutOpt(message: Uint8Array, records: Records): { bytes: Uint8Array;
   bytes.set(message.subarray(0, optAt))
   bytes.set(message.subarray(optEnd, end), optAt)
   writeUint16(bytes, ARCOUNT_AT, readUint16(bytes, ARCOUNT_AT) - 1)
+  // Usually the OPT stands last and there is nothing to move.
+  if (optAt < bytes.length && !movePointers(bytes, optAt, optLength)) return undefined
   const ttlOffsets = Uint16Array.from(records.ttlOffsets, (offset) => (offset > optAt ? offset - optLength : offset))
-  // Usually the OPT stands last and this loop has nothing to do.
-  for (let at = optAt; at < bytes.length; ) at = movePointers(bytes, at, optEnd, optLength)
   return { bytes, ttlOffsets }
 }
 
-/** Types whose rdata may hold compressed names (RFC 3597 section 4): octets before the first name, number of names. */
-const COMPRESSIBLE_NAMES = new Map<number, { skip: number; names: number }>([
-  [RecordType.NS, { skip: 0, names: 1 }],
-  [RecordType.CNAME, { skip: 0, names: 1 }],
-  [RecordType.PTR, { skip: 0, names: 1 }],
-  [RecordType.SOA, { skip: 0, names: 2 }],
-  [RecordType.MX, { skip: 2, names: 1 }],
-])
-
-/** Corrects the pointers of the record at `at` that lead behind the place of the OPT; returns the record's end. */
-function movePointers(bytes: Uint8Array, at: number, optEnd: number, optLength: number): number {
-  const fixedAt = movePointerOfName(bytes, at, optEnd, optLength)
-  const rdataAt = fixedAt + RECORD_FIXED_OCTETS
-  const names = COMPRESSIBLE_NAMES.get(readUint16(bytes, fixedAt))
-  if (names !== undefined) {
-    let nameAt = rdataAt + names.skip
-    for (let i = 0; i < names.names && nameAt !== -1; i++) {
-      nameAt = movePointerOfName(bytes, nameAt, optEnd, optLength)
-    }
-  }
-  return rdataAt + readUint16(bytes, fixedAt + 8)
-}
-
-/** Corrects the pointer that the name at `at` may end in; returns the name's end, -1 when it overruns the message. */
-function movePointerOfName(bytes: Uint8Array, at: number, optEnd: number, optLength: number): number {
-  const end = skipName(bytes, at, bytes.length)
-  let label = at
-  while (label < end && (bytes[label]! & 0xc0) === 0 && bytes[label] !== 0) label += bytes[label]! + 1
-  if (label === end - 2) rebase(bytes, label, optEnd, optLength)
-  return end
-}
-
-function rebase(bytes: Uint8Array, pointerAt: number, optEnd: number, optLength: number): void {
-  const target = readUint16(bytes, pointerAt) & 0x3fff
-  if (target >= optEnd) writeUint16(bytes, pointerAt, 0xc000 | (target - optLength))
+/**
+ * The same response with the question laid in, for upstreams that leave it out of a FORMERR or NOTIMP: every `Answer`
+ * has its question. Only for responses without records.
+ */
+export function withQuestion(response: UpstreamResponse, question: Question): UpstreamResponse {
+  const message = Buffer.alloc(HEADER_OCTETS + question.name.length + 4)
+  message.set(response.answer.message.subarray(0, QDCOUNT_AT))
+  writeUint16(message, QDCOUNT_AT, 1)
+  const nameEnd = writeName(message, HEADER_OCTETS, question.name)
+  writeUint16(message, nameEnd, question.type)
+  writeUint16(message, nameEnd + 2, question.class)
+  return { ...response, question, answer: { ...response.answer, message, ttlOffsets: new Uint16Array(0) } }
 }

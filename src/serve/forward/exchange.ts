@@ -1,6 +1,5 @@
-/** One query to one upstream and what came of it: what every transport has in common. */
+/** What one query to one upstream is, whatever the transport; the door between the forwarder and its sockets. */
 
-import type { Question } from '../../dns/wire/query.ts'
 import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
 import type { UpstreamResponse } from '../../dns/wire/upstream-response.ts'
 
@@ -14,45 +13,74 @@ export interface UpstreamAddress {
   readonly serverName?: string | undefined
 }
 
-export type ExchangeResult =
-  | { readonly kind: 'response'; readonly response: UpstreamResponse }
-  /** The network or the upstream refused; `code` is the system's or ours. */
-  | { readonly kind: 'unreachable'; readonly code: string }
-
-/** Ends an exchange that nobody waits for any more. Idempotent. */
-export type Cancel = () => void
-
-/** A way of asking one upstream. `done` is called at most once, never after `Cancel`; silence is for the caller to time. */
-export interface Exchanger {
-  ask(question: UpstreamQuestion, done: (result: ExchangeResult) => void): Cancel
-  /** Closes what is open; exchanges under way end as unreachable. */
-  stop(): void
-}
-
-/** What is counted of exchanges; the metrics room implements it. */
-export interface UpstreamObserver {
-  exchangeEnded(to: string, transport: UpstreamTransport, rcodeName: string | undefined, seconds: number): void
-  healthcheckFailed(to: string): void
-  connectionReused(to: string, proto: UpstreamTransport): void
-  connectionOpened(to: string, proto: UpstreamTransport): void
-}
-
-/** Counts of what is wrong with what upstreams send. */
-export interface ExchangeCounts {
-  /** Datagrams and messages that answer no question of ours: late, forged or confused (RFC 5452 section 9.1). */
-  mismatched: number
-  malformed: number
-}
-
 /** How an upstream is named in metrics and logs: `10.96.0.11:53`, `[fd00::1]:53`. */
 export function upstreamName({ address, port }: UpstreamAddress): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
 }
 
-/** Whether a response is to this question (RFC 5452 section 9.1); a bare refusal may leave the question out. */
-export function isResponseTo(response: UpstreamResponse, question: Question): boolean {
-  const echoed = response.question
-  if (echoed === undefined)
-    return response.rcode !== 0 && response.rcode !== 3 && response.answer.ttlOffsets.length === 0
-  return echoed.name === question.name && echoed.type === question.type && echoed.class === question.class
+/** Two upstreams are one when all of this is the same. */
+export function upstreamKey(upstream: UpstreamAddress): string {
+  return upstream.serverName === undefined ? upstreamName(upstream) : `${upstreamName(upstream)}#${upstream.serverName}`
 }
+
+export type ExchangeResult =
+  | { readonly kind: 'response'; readonly response: UpstreamResponse }
+  /**
+   * The kernel, the peer or TLS refused, or the connection went away. `wasProven`: the connection had answered before,
+   * so the upstream itself is not to blame and another connection deserves a try at once.
+   */
+  | { readonly kind: 'unreachable'; readonly code: string; readonly wasProven: boolean }
+  /** A limit of ours was reached before anything was sent. */
+  | { readonly kind: 'overloaded'; readonly limit: string }
+
+/** Told once how an exchange ended; never from within the call that opened it. */
+export interface ExchangeListener {
+  exchangeEnded(result: ExchangeResult): void
+}
+
+/** An exchange that has not ended. It has no time-out of its own: whoever opened it gives it up. */
+export interface OpenExchange {
+  /** The response takes longer than expected; it is still welcome. */
+  isLate(): void
+  /** Nobody wants the response any more; the listener will not be called. */
+  abandon(): void
+}
+
+/** Sends queries to one upstream over one transport. */
+export interface Exchanger {
+  open(question: UpstreamQuestion, withEdns: boolean, listener: ExchangeListener): OpenExchange
+  readonly openConnections: number
+  /** Closes what is idle now and the rest as soon as it is; `isForced` closes all now, pending exchanges end unreachable. */
+  close(isForced: boolean): void
+}
+
+/** What an exchanger counts beside the results it gives. */
+export interface ExchangeCounts {
+  /** Well-formed messages that answer no question of ours: forged or confused (RFC 5452 section 9.1). Ignored. */
+  mismatched: number
+  /** Messages that are no response or break off. Ignored. */
+  malformed: number
+  /** Responses to exchanges that were given up. Ignored. */
+  late: number
+}
+
+/**
+ * What is counted of exchanges; the metrics room implements it. Called on the event loop, often: must be cheap, must not
+ * throw. A UDP upstream's truncated answers are fetched over `tcp`.
+ */
+export interface UpstreamObserver {
+  /** `rcodeName` undefined: no response came. */
+  exchangeEnded(to: string, transport: UpstreamTransport, rcodeName: string | undefined, seconds: number): void
+  /** A background probe of a dead upstream had no response. */
+  healthcheckFailed(to: string): void
+  connectionReused(to: string, proto: UpstreamTransport): void
+  connectionOpened(to: string, proto: UpstreamTransport): void
+}
+
+/** Where the forwarder tells what an operator wants to know. */
+export interface ForwardLog {
+  info(event: string, fields: Readonly<Record<string, unknown>>): void
+  warn(event: string, fields: Readonly<Record<string, unknown>>): void
+}
+
+export const SILENT_LOG: ForwardLog = { info() {}, warn() {} }

@@ -1,268 +1,197 @@
 /**
- * Asks an upstream over TCP or TLS: few connections, many queries on each, answers in any order (RFC 7766 section 6.2.1.1).
+ * Queries over TCP or TLS: a few connections to one upstream and the rules by which one is chosen, opened and retired.
  *
- * Behind a ClusterIP a connection belongs to one Pod for as long as it lives. So connections are replaced after an age
- * and a number of queries, both with a random part: a node's queries spread over all Pods, and a new Pod gets its share.
- * A connection that breaks costs its queries one retry on a fresh one, not an error.
+ * Most queries share one connection. Another is opened when all have much under way, or when those there are do not
+ * speak: a response that waits behind a slow one (many servers answer a connection's queries in turn), a lost SYN, a
+ * peer that went away without a word. Connections are replaced by age and by number of queries, both drawn by chance
+ * around their mean, so that the nodes of a cluster do not reconnect in step and a Service's backends share the load.
  */
 
-import { connect as connectTcp, isIP, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
-import { Rcode, writeUint16 } from '../../dns/wire/header.ts'
-import { type UpstreamQuestion, upstreamQuery } from '../../dns/wire/upstream-query.ts'
-import { readUpstreamResponse } from '../../dns/wire/upstream-response.ts'
-import {
-  type Cancel,
-  type ExchangeCounts,
-  type ExchangeResult,
-  type Exchanger,
-  isResponseTo,
-  type UpstreamAddress,
-  type UpstreamObserver,
-  upstreamName,
-} from './exchange.ts'
+import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
+import type { ExchangeCounts, ExchangeListener, Exchanger, OpenExchange, UpstreamAddress } from './exchange.ts'
+import { TcpConnection } from './tcp-connection.ts'
+import { refused } from './udp-exchange.ts'
 
-/** Connections to one upstream that take new queries at a time. */
-const CONNECTIONS_MAX = 2
-/** Queries under way on one connection. */
-const QUERIES_IN_FLIGHT_MAX = 1000
-/** Seconds after which a connection takes no more queries; up to half as many more by chance. */
-const AGE_SECONDS_MAX = 60
-/** Queries after which a connection takes no more; up to half as many more by chance. */
-const QUERIES_MAX = 10_000
-/** Milliseconds without a query under way before a connection is closed. */
-const IDLE_MS = 10_000
-const CONNECT_TIMEOUT_MS = 2_000
-/** Queries that stay unanswered this long, in milliseconds, make their connection suspect: new ones avoid it. */
-const STALLED_MS = 2_000
-
-interface Pending {
-  readonly question: UpstreamQuestion
-  readonly withEdns: boolean
-  /** Whether another connection may still be tried. */
-  readonly mayRetry: boolean
-  readonly askedAtMs: number
-  done(result: ExchangeResult): void
-  isCancelled: boolean
+export interface TcpExchangerSettings {
+  readonly upstream: UpstreamAddress
+  readonly isTls: boolean
+  readonly certificateAuthorities: string | undefined
+  readonly limits: ConnectionLimits
 }
 
-export interface TcpParts {
-  readonly transport: 'tcp' | 'tls'
+export interface ConnectionLimits {
+  /** Connections to one upstream, retiring ones not counted. */
+  readonly connectionsMax: number
+  /** Queries under way on every connection that make another worth its handshake. */
+  readonly queriesBeforeAnother: number
+  /** Mean age at which a connection is replaced, in milliseconds; half to one and a half times that by chance. */
+  readonly ageMs: number
+  /** Mean number of queries after which a connection is replaced; half to one and a half times that by chance. */
+  readonly queries: number
+  /** Silence without queries after which a connection is closed, in milliseconds; below the 8 to 10 s of most servers. */
+  readonly idleMs: number
+  /** Silence with queries under way after which a connection is closed as dead, in milliseconds. */
+  readonly stalledMs: number
+}
+
+export const CONNECTION_LIMITS: ConnectionLimits = {
+  connectionsMax: 6,
+  queriesBeforeAnother: 32,
+  ageMs: 30_000,
+  queries: 20_000,
+  idleMs: 6_000,
+  stalledMs: 3_000,
+}
+
+/** A connection that is not there after this is slow: queries prefer another. */
+const CONNECT_SLOW_MS = 300
+
+/** How often idle, stalled and old connections are looked for. */
+const SWEEP_MS = 500
+
+export interface TcpExchangerParts {
   readonly counts: ExchangeCounts
-  readonly observer: UpstreamObserver
-  randomId(): number
-  /** 0 to 1. */
-  random(): number
   nowMs(): number
+  /** From 0 to below 1: for spreading. */
+  random(): number
+  /** From 0 to 65,535; must not be guessable. */
+  randomId(): number
+  connectionOpened(): void
+  connectionReused(): void
+}
+
+/** A connection and the chance that was drawn for it. */
+interface Pooled {
+  readonly connection: TcpConnection
+  readonly ageMs: number
+  readonly queries: number
 }
 
 export class TcpExchanger implements Exchanger {
-  readonly #upstream: UpstreamAddress
-  readonly #parts: TcpParts
-  readonly #connections = new Set<Connection>()
-  #turn = 0
+  readonly #settings: TcpExchangerSettings
+  readonly #parts: TcpExchangerParts
+  /** Those that take queries. */
+  readonly #pool: Pooled[] = []
+  /** All that are open, those that only finish what they have included. */
+  readonly #open = new Set<TcpConnection>()
+  readonly #unflushed = new Set<TcpConnection>()
+  #sweeper: NodeJS.Timeout | undefined
+  #isClosing = false
 
-  constructor(upstream: UpstreamAddress, parts: TcpParts) {
-    this.#upstream = upstream
+  constructor(settings: TcpExchangerSettings, parts: TcpExchangerParts) {
+    this.#settings = settings
     this.#parts = parts
   }
 
-  /** Connections open or opening. */
-  get connectionCount(): number {
-    return this.#connections.size
+  get openConnections(): number {
+    return this.#open.size
   }
 
-  ask(question: UpstreamQuestion, done: (result: ExchangeResult) => void): Cancel {
-    return this.#ask(question, true, true, done)
+  open(question: UpstreamQuestion, withEdns: boolean, listener: ExchangeListener): OpenExchange {
+    const connection = this.#choose()
+    if (connection === undefined) return refused(listener, { kind: 'overloaded', limit: 'tcp connections' })
+    if (this.#unflushed.size === 0) setImmediate(this.#flush)
+    this.#unflushed.add(connection)
+    return connection.put(question, withEdns, listener)
   }
 
-  stop(): void {
-    for (const connection of this.#connections) connection.destroy('STOPPED')
+  close(isForced: boolean): void {
+    this.#isClosing = true
+    this.#pool.length = 0
+    for (const connection of this.#open) {
+      if (isForced) connection.destroy('CLOSED')
+      else connection.retire()
+    }
   }
 
-  #ask(
-    question: UpstreamQuestion,
-    withEdns: boolean,
-    mayRetry: boolean,
-    done: (result: ExchangeResult) => void,
-  ): Cancel {
-    const pending: Pending = {
-      question,
-      withEdns,
-      mayRetry,
-      askedAtMs: this.#parts.nowMs(),
-      isCancelled: false,
-      done: (result) => {
-        if (pending.isCancelled) return
-        if (result.kind === 'unreachable' && mayRetry && result.code !== 'STOPPED') {
-          next = this.#ask(question, withEdns, false, done)
-          return
-        }
-        const { response } = result.kind === 'response' ? result : { response: undefined }
-        const refusesEdns =
-          response !== undefined &&
-          (response.rcode === Rcode.FormErr || response.rcode === Rcode.NotImp) &&
-          response.edns === undefined
-        if (withEdns && refusesEdns) next = this.#ask(question, false, mayRetry, done)
-        else done(result)
+  /** One write for all that a turn of the event loop put on a connection. */
+  readonly #flush = (): void => {
+    for (const connection of this.#unflushed) connection.flush()
+    this.#unflushed.clear()
+  }
+
+  #choose(): TcpConnection | undefined {
+    const { connectionsMax, queriesBeforeAnother } = this.#settings.limits
+    const nowMs = this.#parts.nowMs()
+    let best: Pooled | undefined
+    for (const pooled of this.#pool) {
+      const { connection } = pooled
+      if (!connection.canTakeQueries || this.#isDoubtful(connection, nowMs)) continue
+      if (best === undefined || connection.pendingCount < best.connection.pendingCount) best = pooled
+    }
+    const isEnough = best !== undefined && best.connection.pendingCount < queriesBeforeAnother
+    if (best !== undefined && (isEnough || this.#pool.length >= connectionsMax)) {
+      this.#parts.connectionReused()
+      if (best.connection.queries + 1 >= best.queries) this.#retire(best)
+      return best.connection
+    }
+    if (this.#pool.length >= connectionsMax && !this.#makeRoom()) return undefined
+    return this.#openConnection()
+  }
+
+  #isDoubtful(connection: TcpConnection, nowMs: number): boolean {
+    return connection.isSuspect || (!connection.isConnected && nowMs - connection.openedAtMs > CONNECT_SLOW_MS)
+  }
+
+  /** All connections are doubtful or full: the one that was silent longest goes, its queries try elsewhere. */
+  #makeRoom(): boolean {
+    const nowMs = this.#parts.nowMs()
+    let worst: Pooled | undefined
+    for (const pooled of this.#pool) {
+      if (!this.#isDoubtful(pooled.connection, nowMs)) continue
+      if (worst === undefined || pooled.connection.activeAtMs < worst.connection.activeAtMs) worst = pooled
+    }
+    worst?.connection.destroy('STALLED')
+    return worst !== undefined
+  }
+
+  #openConnection(): TcpConnection {
+    const { upstream, isTls, certificateAuthorities, limits } = this.#settings
+    const connection = new TcpConnection(
+      { upstream, isTls, certificateAuthorities },
+      {
+        counts: this.#parts.counts,
+        nowMs: this.#parts.nowMs,
+        randomId: this.#parts.randomId,
+        connectionClosed: (closed) => this.#forget(closed),
       },
+    )
+    const aroundMean = (mean: number): number => mean * (0.5 + this.#parts.random())
+    this.#open.add(connection)
+    if (!this.#isClosing) {
+      this.#pool.push({ connection, ageMs: aroundMean(limits.ageMs), queries: aroundMean(limits.queries) })
     }
-    let next: Cancel | undefined
-    const connection = this.#connectionFor(!mayRetry)
-    connection.send(pending)
-    return () => {
-      pending.isCancelled = true
-      next?.()
-    }
-  }
-
-  /** A connection that takes queries; `isFresh` wants one that was not there before. */
-  #connectionFor(isFresh: boolean): Connection {
-    const usable = [...this.#connections].filter((connection) => connection.takesQueries(this.#parts.nowMs()))
-    const name = upstreamName(this.#upstream)
-    if (
-      usable.length >= CONNECTIONS_MAX ||
-      (usable.length > 0 && !isFresh && usable.some((connection) => connection.isLight))
-    ) {
-      const connection = usable[this.#turn++ % usable.length]!
-      this.#parts.observer.connectionReused(name, this.#parts.transport)
-      return connection
-    }
-    this.#parts.observer.connectionOpened(name, this.#parts.transport)
-    const connection = new Connection(this.#upstream, this.#parts, () => this.#connections.delete(connection))
-    this.#connections.add(connection)
+    this.#parts.connectionOpened()
+    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref()
     return connection
   }
-}
 
-/** Queries under way below which a second connection is not worth its price. */
-const LIGHT_LOAD = 16
-
-class Connection {
-  readonly #parts: TcpParts
-  readonly #socket: Socket
-  readonly #pending = new Map<number, Pending>()
-  readonly #onClosed: () => void
-  readonly #endsAtMs: number
-  #queriesLeft: number
-  #received: Buffer = Buffer.alloc(0)
-  #lastReceivedAtMs: number
-  #oldestAskedAtMs = Number.POSITIVE_INFINITY
-  #isClosed = false
-  #isCorked = false
-
-  constructor(upstream: UpstreamAddress, parts: TcpParts, onClosed: () => void) {
-    this.#parts = parts
-    this.#onClosed = onClosed
-    const now = parts.nowMs()
-    this.#lastReceivedAtMs = now
-    this.#endsAtMs = now + AGE_SECONDS_MAX * 1000 * (1 + parts.random() / 2)
-    this.#queriesLeft = Math.ceil(QUERIES_MAX * (1 + parts.random() / 2))
-    const target = { host: upstream.address, port: upstream.port, noDelay: true }
-    // Certificates name hosts; without a name the address itself has to be in the certificate (RFC 8310 section 8.1).
-    const serverName = upstream.serverName ?? upstream.address
-    this.#socket =
-      parts.transport === 'tls'
-        ? connectTls({
-            ...target,
-            servername: isIP(serverName) === 0 ? serverName : '',
-            ALPNProtocols: ['dot'],
-            minVersion: 'TLSv1.2',
-          })
-        : connectTcp(target)
-    this.#socket.setTimeout(CONNECT_TIMEOUT_MS, () => this.destroy('ETIMEDOUT'))
-    this.#socket.once(parts.transport === 'tls' ? 'secureConnect' : 'connect', () => {
-      this.#socket.setTimeout(IDLE_MS, () => this.#closeIfIdle())
-    })
-    this.#socket.on('data', (chunk: Buffer) => this.#receive(chunk))
-    this.#socket.on('error', (error: NodeJS.ErrnoException) => this.destroy(error.code ?? 'EUNKNOWN'))
-    this.#socket.on('end', () => this.destroy('ECONNRESET'))
-    this.#socket.on('close', () => this.destroy('ECONNRESET'))
+  #retire(pooled: Pooled): void {
+    this.#pool.splice(this.#pool.indexOf(pooled), 1)
+    // Not before this turn's queries are on it.
+    setImmediate(() => pooled.connection.retire())
   }
 
-  get isLight(): boolean {
-    return this.#pending.size < LIGHT_LOAD
-  }
-
-  /** Whether new queries may be put on this connection. */
-  takesQueries(nowMs: number): boolean {
-    if (this.#isClosed || this.#queriesLeft <= 0 || nowMs >= this.#endsAtMs) return false
-    if (this.#pending.size >= QUERIES_IN_FLIGHT_MAX) return false
-    const waitsSince = Math.max(this.#lastReceivedAtMs, this.#oldestAskedAtMs)
-    return this.#pending.size === 0 || nowMs - waitsSince < STALLED_MS
-  }
-
-  send(pending: Pending): void {
-    if (this.#isClosed) {
-      queueMicrotask(() => pending.done({ kind: 'unreachable', code: 'ECONNRESET' }))
-      return
+  #forget(connection: TcpConnection): void {
+    this.#open.delete(connection)
+    this.#unflushed.delete(connection)
+    const index = this.#pool.findIndex((pooled) => pooled.connection === connection)
+    if (index !== -1) this.#pool.splice(index, 1)
+    if (this.#open.size === 0) {
+      clearInterval(this.#sweeper)
+      this.#sweeper = undefined
     }
-    let id = this.#parts.randomId()
-    while (this.#pending.has(id)) id = (id + 1) & 0xffff
-    if (this.#pending.size === 0) this.#oldestAskedAtMs = pending.askedAtMs
-    this.#pending.set(id, pending)
-    this.#queriesLeft--
-    const query = upstreamQuery(pending.question, id, pending.withEdns)
-    const framed = Buffer.allocUnsafe(query.length + 2)
-    writeUint16(framed, 0, query.length)
-    framed.set(query, 2)
-    // Queries of one turn leave in one segment.
-    if (!this.#isCorked) {
-      this.#isCorked = true
-      this.#socket.cork()
-      queueMicrotask(() => {
-        this.#isCorked = false
-        this.#socket.uncork()
-      })
-    }
-    this.#socket.write(framed)
   }
 
-  destroy(code: string): void {
-    if (this.#isClosed) return
-    this.#isClosed = true
-    this.#socket.destroy()
-    this.#onClosed()
-    const lost = [...this.#pending.values()]
-    this.#pending.clear()
-    for (const pending of lost) pending.done({ kind: 'unreachable', code })
-  }
-
-  #closeIfIdle(): void {
-    for (const [id, pending] of this.#pending) if (pending.isCancelled) this.#pending.delete(id)
-    // Nothing came for a long time: either nothing was asked, or nobody is there any more.
-    this.destroy('ETIMEDOUT')
-  }
-
-  #receive(chunk: Buffer): void {
-    this.#lastReceivedAtMs = this.#parts.nowMs()
-    const received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk])
-    let at = 0
-    while (received.length - at >= 2) {
-      const end = at + 2 + received.readUInt16BE(at)
-      if (end > received.length) break
-      this.#take(received.subarray(at + 2, end))
-      if (this.#isClosed) return
-      at = end
+  #sweep(): void {
+    const { idleMs, stalledMs } = this.#settings.limits
+    const nowMs = this.#parts.nowMs()
+    for (const connection of this.#open) {
+      const silentMs = nowMs - connection.activeAtMs
+      if (connection.pendingCount > 0 && silentMs > stalledMs) connection.destroy('STALLED')
+      else if (connection.pendingCount === 0 && silentMs > idleMs) connection.destroy('IDLE')
     }
-    // At most one message and its length stay behind: 65,537 octets.
-    this.#received = received.subarray(at)
-    if (this.#pending.size === 0 && (this.#queriesLeft <= 0 || this.#parts.nowMs() >= this.#endsAtMs))
-      this.destroy('STOPPED')
-  }
-
-  #take(message: Buffer): void {
-    const response = readUpstreamResponse(message)
-    if (response === undefined) {
-      this.#parts.counts.malformed++
-      return
-    }
-    const pending = this.#pending.get(response.id)
-    if (pending === undefined || !isResponseTo(response, pending.question)) {
-      this.#parts.counts.mismatched++
-      return
-    }
-    this.#pending.delete(response.id)
-    pending.done({ kind: 'response', response })
+    const old = this.#pool.filter(({ connection, ageMs }) => nowMs - connection.openedAtMs > ageMs)
+    for (const pooled of old) this.#retire(pooled)
   }
 }

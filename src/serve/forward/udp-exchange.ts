@@ -1,104 +1,178 @@
 /**
- * Asks an upstream over UDP: a socket of its own for every query, so that the kernel picks a random source port each
- * time (RFC 5452 section 9.2) and, being connected, drops datagrams from anywhere else and reports refusals.
+ * Queries over UDP: a socket of its own for each, so that the kernel draws a new source port every time, and an id drawn
+ * by us (RFC 5452 section 9.2). The socket is connected: the kernel drops datagrams from any other address or port and
+ * tells us when nobody listens there.
  *
- * A truncated answer is asked for again over TCP. What matches no question is counted and waited past.
+ * A pool of sockets would save some microseconds a query and give every forger who finds a port many tries at it.
  */
 
-import { createSocket } from 'node:dgram'
-import { isIPv6 } from 'node:net'
-import { Rcode } from '../../dns/wire/header.ts'
+import { createSocket, type Socket } from 'node:dgram'
+import { HEADER_OCTETS, QDCOUNT_AT, readUint16 } from '../../dns/wire/header.ts'
 import { type UpstreamQuestion, upstreamQuery } from '../../dns/wire/upstream-query.ts'
-import { readUpstreamResponse } from '../../dns/wire/upstream-response.ts'
-import {
-  type Cancel,
-  type ExchangeCounts,
-  type ExchangeResult,
-  type Exchanger,
-  isResponseTo,
-  type UpstreamAddress,
+import type {
+  ExchangeCounts,
+  ExchangeListener,
+  ExchangeResult,
+  Exchanger,
+  OpenExchange,
+  UpstreamAddress,
 } from './exchange.ts'
+import { matchingResponse } from './response-match.ts'
 
-/** Datagrams that match nothing and may come in for one query; a flood of guesses ends it. */
-const MISMATCHES_MAX = 100
+/** Sockets open at once for one upstream. */
+export const UDP_SOCKETS_MAX = 2_048
+
+/** Mismatching datagrams after which an exchange is given up as under attack, and asked over TCP by the caller. */
+export const MISMATCHES_MAX = 32
+
+export interface UdpExchangerSettings {
+  readonly upstream: UpstreamAddress
+  /** Whether the letters of the question are sent in random case and compared exactly (draft-vixie-dnsext-dns0x20). */
+  readonly randomCase: boolean
+}
+
+export interface UdpExchangerParts {
+  readonly counts: ExchangeCounts
+  /** From 0 to 65,535; must not be guessable. */
+  randomId(): number
+}
 
 export class UdpExchanger implements Exchanger {
-  readonly #upstream: UpstreamAddress
-  readonly #tcp: Exchanger
-  readonly #counts: ExchangeCounts
-  readonly #randomId: () => number
-  readonly #cancels = new Set<Cancel>()
+  readonly settings: UdpExchangerSettings
+  readonly parts: UdpExchangerParts
+  readonly #open = new Set<UdpExchange>()
 
-  /** `tcp` is asked when an answer is truncated; `randomId` gives 16 unpredictable bits. */
-  constructor(upstream: UpstreamAddress, tcp: Exchanger, counts: ExchangeCounts, randomId: () => number) {
-    this.#upstream = upstream
-    this.#tcp = tcp
-    this.#counts = counts
-    this.#randomId = randomId
+  constructor(settings: UdpExchangerSettings, parts: UdpExchangerParts) {
+    this.settings = settings
+    this.parts = parts
   }
 
-  ask(question: UpstreamQuestion, done: (result: ExchangeResult) => void): Cancel {
-    return this.#ask(question, true, done)
+  /** UDP has none. */
+  get openConnections(): number {
+    return 0
   }
 
-  stop(): void {
-    for (const cancel of this.#cancels) cancel()
-    this.#tcp.stop()
+  open(question: UpstreamQuestion, withEdns: boolean, listener: ExchangeListener): OpenExchange {
+    if (this.#open.size >= UDP_SOCKETS_MAX) return refused(listener, { kind: 'overloaded', limit: 'udp sockets' })
+    const exchange = new UdpExchange(this, question, withEdns, listener, () => this.#open.delete(exchange))
+    this.#open.add(exchange)
+    return exchange
   }
 
-  #ask(question: UpstreamQuestion, withEdns: boolean, done: (result: ExchangeResult) => void): Cancel {
-    const id = this.#randomId()
-    const isV6 = isIPv6(this.#upstream.address)
-    const socket = createSocket({
-      type: isV6 ? 'udp6' : 'udp4',
-      lookup: (address, _options, callback) => callback(null, address, isV6 ? 6 : 4),
+  close(isForced: boolean): void {
+    if (isForced) for (const exchange of this.#open) exchange.fail('CLOSED')
+  }
+}
+
+/** An exchange that ended before it began. */
+export function refused(listener: ExchangeListener, result: ExchangeResult): OpenExchange {
+  let isWanted = true
+  process.nextTick(() => {
+    if (isWanted) listener.exchangeEnded(result)
+  })
+  return {
+    isLate() {},
+    abandon() {
+      isWanted = false
+    },
+  }
+}
+
+type Lookup = (
+  hostname: string,
+  options: unknown,
+  callback: (error: Error | null, address: string, family: number) => void,
+) => void
+
+/** Addresses only, so there is nothing to look up, and nothing to wait for. */
+const asItIs: Lookup = (address, _options, callback) => callback(null, address, address.includes(':') ? 6 : 4)
+
+class UdpExchange implements OpenExchange {
+  readonly #exchanger: UdpExchanger
+  readonly #question: UpstreamQuestion
+  readonly #query: Buffer
+  readonly #id: number
+  readonly #socket: Socket
+  readonly #closed: () => void
+  #listener: ExchangeListener | undefined
+  #mismatches = 0
+
+  constructor(
+    exchanger: UdpExchanger,
+    question: UpstreamQuestion,
+    withEdns: boolean,
+    listener: ExchangeListener,
+    closed: () => void,
+  ) {
+    const { upstream, randomCase } = exchanger.settings
+    this.#exchanger = exchanger
+    this.#question = question
+    this.#listener = listener
+    this.#closed = closed
+    this.#id = exchanger.parts.randomId()
+    this.#query = upstreamQuery(question, this.#id, withEdns)
+    if (randomCase) mixCase(this.#query, question.name.length, exchanger.parts.randomId)
+    const socket = createSocket({ type: upstream.address.includes(':') ? 'udp6' : 'udp4', lookup: asItIs })
+    this.#socket = socket
+    socket.on('error', (error: NodeJS.ErrnoException) => this.fail(error.code ?? 'UDP'))
+    socket.on('message', (message) => this.#received(message))
+    socket.connect(upstream.port, upstream.address, () => {
+      if (this.#listener === undefined) return
+      socket.send(this.#query, (error) => {
+        if (error !== null) this.fail((error as NodeJS.ErrnoException).code ?? 'UDP')
+      })
     })
-    let mismatches = 0
-    let isOver = false
-    let next: Cancel | undefined
-    const cancel: Cancel = () => {
-      next?.()
-      if (isOver) return
-      isOver = true
-      this.#cancels.delete(cancel)
-      socket.close()
+  }
+
+  isLate(): void {}
+
+  abandon(): void {
+    this.#end()
+  }
+
+  fail(code: string): void {
+    this.#end()?.exchangeEnded({ kind: 'unreachable', code, wasProven: false })
+  }
+
+  #received(message: Buffer): void {
+    if (this.#listener === undefined) return
+    const { counts } = this.#exchanger.parts
+    const response = matchingResponse(message, this.#question, this.#id, counts)
+    if (response !== undefined && this.#isSpelledAsSent(message)) {
+      this.#end()?.exchangeEnded({ kind: 'response', response })
+      return
     }
-    const end = (result: ExchangeResult): void => {
-      if (isOver) return
-      cancel()
-      done(result)
+    if (response !== undefined) counts.mismatched++
+    if (++this.#mismatches >= MISMATCHES_MAX) this.fail('FLOODED')
+  }
+
+  /** With random case, the name must come back letter by letter as it was sent. */
+  #isSpelledAsSent(message: Buffer): boolean {
+    if (!this.#exchanger.settings.randomCase) return true
+    const end = HEADER_OCTETS + this.#question.name.length
+    if (readUint16(message, QDCOUNT_AT) === 0) return true
+    return message.compare(this.#query, HEADER_OCTETS, end, HEADER_OCTETS, end) === 0
+  }
+
+  #end(): ExchangeListener | undefined {
+    const listener = this.#listener
+    if (listener === undefined) return undefined
+    this.#listener = undefined
+    this.#closed()
+    this.#socket.close()
+    return listener
+  }
+}
+
+function mixCase(query: Buffer, nameLength: number, randomId: () => number): void {
+  let label = HEADER_OCTETS
+  const end = HEADER_OCTETS + nameLength
+  while (label < end && query[label] !== 0) {
+    const next = label + query[label]! + 1
+    for (let at = label + 1; at < next; at++) {
+      const isLetter = query[at]! >= 0x61 && query[at]! <= 0x7a
+      if (isLetter && (randomId() & 1) === 0) query[at]! &= ~0x20
     }
-    this.#cancels.add(cancel)
-    socket.on('error', (error: NodeJS.ErrnoException) => end({ kind: 'unreachable', code: error.code ?? 'EUNKNOWN' }))
-    socket.on('message', (message) => {
-      const response = readUpstreamResponse(message)
-      if (response === undefined || response.id !== id || !isResponseTo(response, question)) {
-        if (response === undefined) this.#counts.malformed++
-        else this.#counts.mismatched++
-        if (++mismatches >= MISMATCHES_MAX) end({ kind: 'unreachable', code: 'FLOODED' })
-        return
-      }
-      if (response.isTruncated) {
-        cancel()
-        next = this.#tcp.ask(question, (result) => {
-          // No TCP there (some sites have none): the truncated answer is better than nothing.
-          done(result.kind === 'response' ? result : { kind: 'response', response })
-        })
-        return
-      }
-      const refusesEdns =
-        (response.rcode === Rcode.FormErr || response.rcode === Rcode.NotImp) && response.edns === undefined
-      if (withEdns && refusesEdns) {
-        // RFC 6891 section 7: an upstream from before EDNS; asked again in its own language.
-        cancel()
-        next = this.#ask(question, false, done)
-        return
-      }
-      end({ kind: 'response', response })
-    })
-    socket.connect(this.#upstream.port, this.#upstream.address, () => {
-      if (!isOver) socket.send(upstreamQuery(question, id, withEdns))
-    })
-    return cancel
+    label = next
   }
 }

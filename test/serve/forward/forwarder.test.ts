@@ -1,157 +1,127 @@
 import assert from 'node:assert/strict'
-import { randomInt } from 'node:crypto'
-import { suite, type TestContext, test } from 'node:test'
-import type { UpstreamTransport } from '../../../src/serve/forward/exchange.ts'
-import { createUpstreamGroup } from '../../../src/serve/forward/forwarder.ts'
-import { answerTo, type ScriptedUpstream, startScriptedUpstream } from '../../common/scripted-upstream.ts'
-import { questionFor } from '../../common/wire.ts'
+import { suite, test } from 'node:test'
+import { until } from '../../common/until.ts'
+import { SILENT } from '../../common/upstream.ts'
+import { gist, group, question, upstream } from './fixtures.ts'
 
-const QUESTION = questionFor('www.example')
-const OBSERVER = { exchangeEnded() {}, healthcheckFailed() {}, connectionReused() {}, connectionOpened() {} }
-
-async function upstreamFor(t: TestContext): Promise<ScriptedUpstream> {
-  const upstream = await startScriptedUpstream()
-  t.after(() => upstream.close())
-  return upstream
-}
-
-function groupFor(
-  t: TestContext,
-  transport: UpstreamTransport,
-  upstreams: readonly ScriptedUpstream[],
-  maxInFlight = 100,
-) {
-  const group = createUpstreamGroup(
-    { upstreams: upstreams.map(({ port }) => ({ address: '127.0.0.1', port })), transport, maxInFlight },
-    { observer: OBSERVER, random: () => 0.5, randomId: () => randomInt(65_536), nowMs: () => performance.now() },
-  )
-  t.after(() => group.stop(0))
-  return group
-}
-
-suite('forwarder', () => {
+suite('a group of upstreams', () => {
   for (const transport of ['udp', 'tcp'] as const) {
-    test(`asks over ${transport} and hands back the answer`, async (t) => {
-      const upstream = await upstreamFor(t)
-      upstream.script((query) => query.reply(answerTo(query.message, { address: '192.0.2.7' })))
-      const result = await groupFor(t, transport, [upstream]).forward(QUESTION)
-      assert.ok(result.kind === 'response')
-      assert.equal(result.response.facts.hasAnswer, true)
-      assert.equal(upstream.queries[0]!.transport, transport)
+    test(`asks over ${transport} and gives the response`, async (t) => {
+      const server = await upstream(t)
+      const asked = group(t, { upstreams: [server], transport })
+      const result = await asked.forward(question('www.example.com'))
+      assert.equal(gist(result), 'rcode 0')
+      assert.equal(result.kind === 'response' && result.upstream, `127.0.0.1:${server.port}`)
+      assert.equal(server.queries[0]?.transport, transport)
+      assert.equal(server.queries.length, 1)
     })
 
-    test(`asks once over ${transport} for a thousand clients with one question`, async (t) => {
-      const upstream = await upstreamFor(t)
-      const group = groupFor(t, transport, [upstream])
-      upstream.script((query) => setImmediate(() => query.reply(answerTo(query.message, { address: '192.0.2.7' }))))
-      const results = await Promise.all(Array.from({ length: 1000 }, () => group.forward(QUESTION)))
-      assert.ok(results.every((result) => result.kind === 'response'))
-      assert.equal(upstream.queries.length, 1)
-      assert.equal(group.status().coalesced, 999)
+    test(`asks an upstream once over ${transport} for a thousand identical questions`, async (t) => {
+      const server = await upstream(t)
+      const asked = group(t, { upstreams: [server], transport })
+      const results = await Promise.all(Array.from({ length: 1_000 }, () => asked.forward(question('one.example'))))
+      assert.ok(results.every((result) => gist(result) === 'rcode 0'))
+      assert.equal(server.queries.length, 1)
+      assert.equal(asked.status().coalesced, 999)
     })
 
-    test(`turns to the next upstream over ${transport} when one is refused, and to the last answer when all are`, async (t) => {
-      const [one, two] = [await upstreamFor(t), await upstreamFor(t)]
-      one.script((query) => query.reply(answerTo(query.message, { rcode: 5 })))
-      two.script((query) => query.reply(answerTo(query.message, { address: '192.0.2.8' })))
-      const group = groupFor(t, transport, [one, two])
-      const good = await group.forward(QUESTION)
-      assert.ok(good.kind === 'response' && good.response.rcode === 0)
-      two.script((query) => query.reply(answerTo(query.message, { rcode: 2 })))
-      const bad = await group.forward(QUESTION)
-      assert.ok(bad.kind === 'response' && bad.response.rcode !== 0)
-    })
-
-    test(`turns to the next upstream over ${transport} when one is silent`, async (t) => {
-      const [one, two] = [await upstreamFor(t), await upstreamFor(t)]
-      two.script((query) => query.reply(answerTo(query.message, { address: '192.0.2.8' })))
-      const result = await groupFor(t, transport, [one, two]).forward(QUESTION)
-      assert.ok(result.kind === 'response')
-      assert.equal(one.queries.length, 1)
+    test(`asks the next upstream over ${transport} when the first is silent, well before the client gives up`, async (t) => {
+      const silent = await upstream(t, { script: SILENT })
+      const other = await upstream(t)
+      const asked = group(t, { upstreams: [silent, other], transport })
+      for (let i = 0; i < 12; i++) assert.equal(gist(await asked.forward(question(`q${i}.example`))), 'rcode 0')
+      assert.ok(other.queries.length >= 12)
     })
   }
 
-  test('asks again over TCP when the answer over UDP is truncated', async (t) => {
-    const upstream = await upstreamFor(t)
-    upstream.script((query) => {
-      const isUdp = query.transport === 'udp'
-      query.reply(answerTo(query.message, isUdp ? { truncated: true } : { address: '192.0.2.7' }))
+  const poor = [
+    { rcode: 2, name: 'SERVFAIL' },
+    { rcode: 4, name: 'NOTIMP' },
+    { rcode: 5, name: 'REFUSED' },
+  ]
+  for (const { rcode, name } of poor) {
+    test(`asks the next upstream after ${name}, and gives ${name} when all say so`, async (t) => {
+      const first = await upstream(t, { script: (query) => query.answer({ rcode }) })
+      const second = await upstream(t, { script: (query) => query.answer({ rcode }) })
+      const asked = group(t, { upstreams: [first, second] })
+      assert.equal(gist(await asked.forward(question('a.example'))), `rcode ${rcode}`)
+      assert.equal(first.queries.length, 1)
+      assert.equal(second.queries.length, 1)
+      second.script = (query) => query.answer()
+      assert.equal(gist(await asked.forward(question('b.example'))), 'rcode 0')
     })
-    const result = await groupFor(t, 'udp', [upstream]).forward(QUESTION)
-    assert.ok(result.kind === 'response' && result.response.facts.hasAnswer && !result.response.isTruncated)
+  }
+
+  test('takes a name error for an answer', async (t) => {
+    const first = await upstream(t, { script: (query) => query.answer({ rcode: 3 }) })
+    const second = await upstream(t, { script: (query) => query.answer({ rcode: 3 }) })
+    const asked = group(t, { upstreams: [first, second] })
+    assert.equal(gist(await asked.forward(question('a.example'))), 'rcode 3')
+    assert.equal(first.queries.length + second.queries.length, 1)
   })
 
-  test('waits past datagrams with another id or another question, and counts them', async (t) => {
-    const upstream = await upstreamFor(t)
-    upstream.script((query) => {
-      query.reply(answerTo(query.message, { address: '203.0.113.1', id: (query.message.readUInt16BE(0) + 1) & 0xffff }))
-      const other = Buffer.from(query.message)
-      other[13] = 0x78
-      query.reply(answerTo(other, { address: '203.0.113.2' }))
-      query.reply(Buffer.from('garbage'))
-      query.reply(answerTo(query.message, { address: '192.0.2.7' }))
-    })
-    const group = groupFor(t, 'udp', [upstream])
-    const result = await group.forward(QUESTION)
-    assert.ok(result.kind === 'response')
-    assert.deepEqual([...result.response.answer.message.subarray(-4)], [192, 0, 2, 7])
-    assert.deepEqual([group.status().mismatched, group.status().malformed], [2, 1])
+  test('fails at the deadline when nobody answers', async (t) => {
+    const silent = await upstream(t, { script: SILENT })
+    const asked = group(t, { upstreams: [silent], deadlineMs: 300 })
+    assert.equal(gist(await asked.forward(question('a.example'))), 'timeout')
+    assert.equal(asked.status().timeouts, 1)
   })
 
-  test('asks without EDNS an upstream that does not know it', async (t) => {
-    const upstream = await upstreamFor(t)
-    upstream.script((query) => {
-      const hasOpt = query.message.readUInt16BE(10) === 1
-      query.reply(answerTo(query.message, hasOpt ? { rcode: 1 } : { address: '192.0.2.7' }))
-    })
-    const result = await groupFor(t, 'udp', [upstream]).forward(QUESTION)
-    assert.ok(result.kind === 'response' && result.response.rcode === 0)
-  })
-
-  test('takes answers over TCP in any order', async (t) => {
-    const upstream = await upstreamFor(t)
-    const group = groupFor(t, 'tcp', [upstream])
-    upstream.script(() => {
-      if (upstream.queries.length < 8) return
-      for (const query of upstream.queries.toReversed()) query.reply(answerTo(query.message, { address: '192.0.2.7' }))
-    })
-    const names = Array.from({ length: 8 }, (_, i) => `n${i}.example`)
-    const results = await Promise.all(names.map((name) => group.forward(questionFor(name))))
-    for (const [i, result] of results.entries()) {
-      assert.ok(result.kind === 'response')
-      assert.equal(result.response.question?.name, questionFor(names[i]!).name)
+  test('fails at once when nobody listens', async (t) => {
+    for (const transport of ['udp', 'tcp'] as const) {
+      const gone = await upstream(t)
+      await gone.stop()
+      const asked = group(t, { upstreams: [gone], transport })
+      assert.equal(gist(await asked.forward(question('a.example'))), 'unreachable')
     }
-    assert.equal(group.status().upstreams[0]!.openConnections, 1)
   })
 
-  test('tries another connection when one is reset', async (t) => {
-    const upstream = await upstreamFor(t)
-    upstream.script((query) => {
-      if (upstream.queries.length === 1) query.reset()
-      else query.reply(answerTo(query.message, { address: '192.0.2.7' }))
+  test('has no upstreams when its list is empty', async (t) => {
+    assert.equal(gist(await group(t, { upstreams: [] }).forward(question('a.example'))), 'no-upstreams')
+  })
+
+  test('refuses more questions at once than its limit, and counts them', async (t) => {
+    const silent = await upstream(t, { script: SILENT })
+    const asked = group(t, { upstreams: [silent], deadlineMs: 300, maxInFlight: 2, maxWaiters: 2 })
+    const results = await Promise.all(['a', 'a', 'a', 'b', 'c'].map((name) => asked.forward(question(name))))
+    assert.deepEqual(results.map(gist), ['timeout', 'timeout', 'overloaded', 'timeout', 'overloaded'])
+    assert.equal(asked.status().rejected, 2)
+  })
+
+  for (const transport of ['udp', 'tcp'] as const) {
+    test(`takes a dead upstream back over ${transport} soon after its recovery, without a client asking it`, async (t) => {
+      const server = await upstream(t, { script: SILENT })
+      const asked = group(t, { upstreams: [server], transport, deadlineMs: 450 })
+      const isHealthy = (): boolean => asked.status().upstreams[0]!.isHealthy
+      await Promise.all(['a', 'b', 'c'].map((name) => asked.forward(question(name))))
+      assert.equal(isHealthy(), false)
+      await until(() => asked.status().upstreams[0]!.healthcheckFailures > 0)
+      server.script = (query) => query.answer()
+      await until(isHealthy)
+      assert.deepEqual(
+        asked.lines.map(({ event }) => event),
+        ['upstream-dead', 'upstream-alive'],
+      )
     })
-    const result = await groupFor(t, 'tcp', [upstream]).forward(QUESTION)
-    assert.ok(result.kind === 'response')
-    assert.equal(upstream.queries.length, 2)
+  }
+
+  test('prefers the faster upstream', async (t) => {
+    const slow = await upstream(t, { script: (query) => setTimeout(() => query.answer(), 60) })
+    const fast = await upstream(t)
+    const asked = group(t, { upstreams: [slow, fast], random: () => 0.5 })
+    for (let i = 0; i < 20; i++) await asked.forward(question(`q${i}.example`))
+    assert.ok(slow.queries.length <= 2, `${slow.queries.length}`)
   })
 
-  test('turns queries away beyond its limit and counts them', async (t) => {
-    const upstream = await upstreamFor(t)
-    const group = groupFor(t, 'udp', [upstream], 1)
-    const first = group.forward(QUESTION)
-    const second = await group.forward(questionFor('other.example'))
-    assert.ok(second.kind === 'failure' && second.reason === 'overloaded')
-    assert.equal(group.status().rejected, 1)
-    upstream.queries.at(0)?.reply(answerTo(upstream.queries[0]!.message, { address: '192.0.2.7' }))
-    upstream.script((query) => query.reply(answerTo(query.message, { address: '192.0.2.7' })))
-    assert.equal((await first).kind, 'response')
-  })
-
-  test('says unreachable when nobody listens', async (t) => {
-    const upstream = await startScriptedUpstream()
-    upstream.close()
-    const result = await groupFor(t, 'udp', [upstream]).forward(QUESTION)
-    assert.ok(result.kind === 'failure')
-    assert.equal(result.reason, 'unreachable')
+  test('keeps the connections of upstreams that stay when the list changes, and closes the others', async (t) => {
+    const [stays, goes, comes] = [await upstream(t), await upstream(t), await upstream(t)]
+    const asked = group(t, { upstreams: [stays, goes], transport: 'tcp' })
+    for (let i = 0; stays.connectionsOpen + goes.connectionsOpen < 2; i++)
+      await asked.forward(question(`q${i}.example`))
+    asked.use([comes, stays])
+    await until(() => goes.connectionsOpen === 0)
+    assert.equal(stays.connectionsOpen, 1)
+    for (let i = 0; comes.queries.length === 0; i++) await asked.forward(question(`r${i}.example`))
+    assert.equal(stays.connectionsAccepted, 1)
   })
 })

@@ -1,0 +1,295 @@
+/**
+ * One connection to an upstream: many queries on it at once, responses in any order (RFC 7766 sections 6.2.1 and 7).
+ *
+ * Queries of one turn of the event loop leave in one write. Responses are read from one buffer that all connections
+ * share; only a response that arrives in pieces is copied before it is complete.
+ */
+
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { ID_AT, MESSAGE_OCTETS_MAX, readUint16, writeUint16 } from '../../dns/wire/header.ts'
+import { type UpstreamQuestion, upstreamQueryOctets, writeUpstreamQuery } from '../../dns/wire/upstream-query.ts'
+import type { ExchangeCounts, ExchangeListener, OpenExchange, UpstreamAddress } from './exchange.ts'
+import { matchingResponse } from './response-match.ts'
+
+/** Queries under way on one connection, given-up ones included: far below the ids there are, so that drawing one is quick. */
+export const PIPELINE_MAX = 1_000
+
+/** Octets that may wait for the peer to read before no more queries are put on a connection. */
+const UNSENT_OCTETS_MAX = 262_144
+
+/** RFC 1035 section 4.2.2. */
+const LENGTH_OCTETS = 2
+
+export interface TcpConnectionSettings {
+  readonly upstream: UpstreamAddress
+  readonly isTls: boolean
+  /** Certificates to trust instead of the runtime's own list, in PEM. */
+  readonly certificateAuthorities: string | undefined
+}
+
+export interface TcpConnectionParts {
+  readonly counts: ExchangeCounts
+  nowMs(): number
+  /** From 0 to 65,535; must not be guessable. */
+  randomId(): number
+  /** Called once when the connection is gone. */
+  connectionClosed(connection: TcpConnection): void
+}
+
+/** Shared by all connections: a read and its handling are one synchronous step. */
+const readBuffer = Buffer.allocUnsafeSlow(LENGTH_OCTETS + MESSAGE_OCTETS_MAX)
+
+export class TcpConnection {
+  readonly settings: TcpConnectionSettings
+  readonly openedAtMs: number
+  /** Queries that were put on it. */
+  queries = 0
+  /** Responses that came back. */
+  responses = 0
+  isConnected = false
+  /** No new queries; closed as soon as nothing is under way. */
+  isRetiring = false
+  /** A query on it waits longer than expected and nothing was heard since: others are preferred until it speaks again. */
+  isSuspect = false
+  /** When something was last heard from it, or put on it while nothing was under way. */
+  activeAtMs: number
+
+  readonly #parts: TcpConnectionParts
+  readonly #socket: Socket
+  readonly #pending = new Map<number, PendingQuery>()
+  #abandoned = 0
+  #isClosed = false
+  #unsent = Buffer.alloc(0)
+  #unsentLength = 0
+  #partial = Buffer.alloc(0)
+  #partialLength = 0
+
+  constructor(settings: TcpConnectionSettings, parts: TcpConnectionParts) {
+    this.settings = settings
+    this.#parts = parts
+    this.openedAtMs = parts.nowMs()
+    this.activeAtMs = this.openedAtMs
+    this.#socket = this.#connect()
+    this.#socket.on('error', (error: NodeJS.ErrnoException) => this.#close(error.code ?? 'TCP'))
+    // The peer will say no more; what is still under way will not be answered here.
+    this.#socket.on('end', () => this.#close('HALF_CLOSED'))
+    this.#socket.on('close', () => this.#close('CLOSED'))
+  }
+
+  /** Queries that somebody waits for. */
+  get waitingCount(): number {
+    return this.#pending.size - this.#abandoned
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size
+  }
+
+  get canTakeQueries(): boolean {
+    return (
+      !this.#isClosed &&
+      !this.isRetiring &&
+      this.#pending.size < PIPELINE_MAX &&
+      this.#socket.writableLength + this.#unsentLength < UNSENT_OCTETS_MAX
+    )
+  }
+
+  /** Puts a query on the connection; `flush` sends it. */
+  put(question: UpstreamQuestion, withEdns: boolean, listener: ExchangeListener): OpenExchange {
+    const nowMs = this.#parts.nowMs()
+    if (this.#pending.size === 0) this.activeAtMs = nowMs
+    const id = this.#freeId()
+    const query = new PendingQuery(this, question, listener, nowMs)
+    this.#pending.set(id, query)
+    this.queries++
+    const octets = upstreamQueryOctets(question, withEdns)
+    this.#makeRoom(LENGTH_OCTETS + octets)
+    writeUint16(this.#unsent, this.#unsentLength, octets)
+    this.#unsentLength = writeUpstreamQuery(this.#unsent, this.#unsentLength + LENGTH_OCTETS, question, id, withEdns)
+    return query
+  }
+
+  /** Sends what was put on the connection since the last flush, in one write. */
+  flush(): void {
+    if (this.#unsentLength === 0 || this.#isClosed) return
+    // The buffer stays ours; the socket gets a copy of exactly what there is.
+    const octets = Buffer.from(this.#unsent.subarray(0, this.#unsentLength))
+    this.#unsentLength = 0
+    this.#socket.write(octets)
+  }
+
+  /** Takes no more queries; closes now when nothing is awaited, else with the last response. */
+  retire(): void {
+    this.isRetiring = true
+    if (this.waitingCount === 0) this.#close('RETIRED')
+  }
+
+  /** Closes at once; queries under way end unreachable with `code`. */
+  destroy(code: string): void {
+    this.#close(code)
+  }
+
+  /** For a query of this connection: nobody waits for it any more, but its id stays taken. */
+  abandoned(): void {
+    this.#abandoned++
+    if (this.isRetiring && this.waitingCount === 0) this.#close('RETIRED')
+  }
+
+  #connect(): Socket {
+    const { upstream, isTls, certificateAuthorities } = this.settings
+    const options = {
+      host: upstream.address,
+      port: upstream.port,
+      noDelay: true,
+      onread: {
+        buffer: readBuffer,
+        callback: (octets: number): boolean => {
+          this.#read(octets)
+          return true
+        },
+      },
+    }
+    if (!isTls) return connectTcp(options, () => this.#connected())
+    const name = upstream.serverName
+    return connectTls(
+      {
+        ...options,
+        // An address is no name for SNI (RFC 6066 section 3); the certificate is then checked against the address.
+        ...(name === undefined || isIP(name) !== 0 ? {} : { servername: name }),
+        ...(certificateAuthorities === undefined ? {} : { ca: certificateAuthorities }),
+        minVersion: 'TLSv1.2',
+        ALPNProtocols: ['dot'],
+        rejectUnauthorized: true,
+      },
+      () => this.#connected(),
+    )
+  }
+
+  #connected(): void {
+    this.isConnected = true
+    this.activeAtMs = this.#parts.nowMs()
+  }
+
+  #freeId(): number {
+    let id = this.#parts.randomId()
+    while (this.#pending.has(id)) id = (id + 1) & 0xffff
+    return id
+  }
+
+  #makeRoom(octets: number): void {
+    const needed = this.#unsentLength + octets
+    if (needed <= this.#unsent.length) return
+    const larger = Buffer.allocUnsafe(Math.max(needed, 2 * this.#unsent.length, 1_024))
+    larger.set(this.#unsent.subarray(0, this.#unsentLength))
+    this.#unsent = larger
+  }
+
+  #read(octets: number): void {
+    if (this.#isClosed) return
+    this.activeAtMs = this.#parts.nowMs()
+    this.isSuspect = false
+    let at = 0
+    if (this.#partialLength > 0) at = this.#completePartial(octets)
+    while (octets - at >= LENGTH_OCTETS) {
+      const end = at + LENGTH_OCTETS + readUint16(readBuffer, at)
+      if (end > octets) break
+      this.#received(readBuffer.subarray(at + LENGTH_OCTETS, end))
+      at = end
+    }
+    if (at < octets) this.#keepPartial(at, octets)
+    if (this.isRetiring && this.waitingCount === 0) this.#close('RETIRED')
+  }
+
+  /** Adds to the response that came in pieces as much as it lacks; returns how much of the read that took. */
+  #completePartial(octets: number): number {
+    let at = 0
+    if (this.#partialLength < LENGTH_OCTETS) {
+      this.#keepPartial(0, 1)
+      at = 1
+    }
+    const missing = LENGTH_OCTETS + readUint16(this.#partial, 0) - this.#partialLength
+    const end = Math.min(octets, at + missing)
+    if (end > at) this.#keepPartial(at, end)
+    if (end - at < missing) return end
+    const message = this.#partial.subarray(LENGTH_OCTETS, this.#partialLength)
+    this.#partialLength = 0
+    this.#received(message)
+    return end
+  }
+
+  #keepPartial(from: number, to: number): void {
+    const needed = this.#partialLength + to - from
+    if (needed > this.#partial.length) {
+      const larger = Buffer.allocUnsafe(Math.max(needed, Math.min(2 * needed, LENGTH_OCTETS + MESSAGE_OCTETS_MAX)))
+      larger.set(this.#partial.subarray(0, this.#partialLength))
+      this.#partial = larger
+    }
+    this.#partial.set(readBuffer.subarray(from, to), this.#partialLength)
+    this.#partialLength = needed
+  }
+
+  #received(message: Buffer): void {
+    const id = message.length >= 2 ? readUint16(message, ID_AT) : -1
+    const query = this.#pending.get(id)
+    if (query === undefined) {
+      this.#parts.counts.mismatched++
+      return
+    }
+    const response = matchingResponse(message, query.question, id, this.#parts.counts)
+    if (response === undefined) return
+    this.#pending.delete(id)
+    this.responses++
+    const listener = query.end()
+    if (listener === undefined) {
+      this.#abandoned--
+      this.#parts.counts.late++
+      return
+    }
+    listener.exchangeEnded({ kind: 'response', response })
+  }
+
+  #close(code: string): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#socket.destroy()
+    this.#parts.connectionClosed(this)
+    const wasProven = this.responses > 0
+    const pending = [...this.#pending.values()]
+    this.#pending.clear()
+    this.#abandoned = 0
+    for (const query of pending) query.end()?.exchangeEnded({ kind: 'unreachable', code, wasProven })
+  }
+}
+
+/** A query that was put on a connection. */
+class PendingQuery implements OpenExchange {
+  readonly question: UpstreamQuestion
+  readonly #connection: TcpConnection
+  readonly #sentAtMs: number
+  #listener: ExchangeListener | undefined
+
+  constructor(connection: TcpConnection, question: UpstreamQuestion, listener: ExchangeListener, sentAtMs: number) {
+    this.#connection = connection
+    this.question = question
+    this.#listener = listener
+    this.#sentAtMs = sentAtMs
+  }
+
+  isLate(): void {
+    if (this.#connection.activeAtMs <= this.#sentAtMs) this.#connection.isSuspect = true
+  }
+
+  abandon(): void {
+    if (this.#listener === undefined) return
+    this.#listener = undefined
+    this.#connection.abandoned()
+  }
+
+  /** The listener, if somebody still waits; nobody does afterwards. */
+  end(): ExchangeListener | undefined {
+    const listener = this.#listener
+    this.#listener = undefined
+    return listener
+  }
+}

@@ -1,0 +1,386 @@
+/**
+ * One upstream: its address, its health, its sockets, and what was learnt about its EDNS.
+ *
+ * `ask` is one try: a query, and where that is needed the same again over TCP (truncated, flooded) or without OPT
+ * (FORMERR, NOTIMP or BADVERS from a server that does not know EDNS, RFC 6891 section 7).
+ */
+
+import type { OrderedUpstream } from '../../dns/policy/upstream-order.ts'
+import { Rcode, rcodeName } from '../../dns/wire/header.ts'
+import { ROOT } from '../../dns/wire/name.ts'
+import { RecordClass, RecordType } from '../../dns/wire/record-type.ts'
+import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
+import type { UpstreamResponse } from '../../dns/wire/upstream-response.ts'
+import {
+  type ExchangeCounts,
+  type ExchangeListener,
+  type ExchangeResult,
+  type Exchanger,
+  type ForwardLog,
+  type OpenExchange,
+  type UpstreamAddress,
+  type UpstreamObserver,
+  type UpstreamTransport,
+  upstreamName,
+} from './exchange.ts'
+import { type ConnectionLimits, TcpExchanger } from './tcp-exchange.ts'
+import { UdpExchanger } from './udp-exchange.ts'
+import { UpstreamHealth } from './upstream-health.ts'
+
+/** How often a dead upstream is probed; half of the second within which it should be back. */
+export const PROBE_EVERY_MS = 400
+
+/** How long an upstream is asked without OPT once it showed that it does not know EDNS. */
+export const WITHOUT_EDNS_MS = 900_000
+
+/** Asked of a dead upstream that never answered anything: every server has something to say about the root. */
+const ROOT_SERVERS: UpstreamQuestion = {
+  name: ROOT,
+  type: RecordType.NS,
+  class: RecordClass.IN,
+  recursionDesired: false,
+  checkingDisabled: false,
+  dnssecOk: false,
+}
+
+export interface UpstreamSettings {
+  readonly upstream: UpstreamAddress
+  readonly transport: UpstreamTransport
+  readonly randomCase: boolean
+  readonly certificateAuthorities: string | undefined
+  readonly connectionLimits: ConnectionLimits
+}
+
+export interface UpstreamParts {
+  readonly log: ForwardLog
+  readonly observer: UpstreamObserver
+  nowMs(): number
+  /** From 0 to below 1: for spreading. */
+  random(): number
+  /** From 0 to 65,535; must not be guessable. */
+  randomId(): number
+}
+
+/** For metrics: the state and the totals of one upstream. */
+export interface UpstreamStatus {
+  /** `10.96.0.11:53` */
+  readonly to: string
+  readonly transport: UpstreamTransport
+  readonly isHealthy: boolean
+  /** Smoothed; undefined before the first response. */
+  readonly roundTripMs: number | undefined
+  /** Exchanges that have not ended, late ones included. */
+  readonly inFlight: number
+  readonly openConnections: number
+  /** Exchanges begun. */
+  readonly requests: number
+  /** By name: `NOERROR`, `NXDOMAIN`, … */
+  readonly responses: Readonly<Record<string, number>>
+  readonly timeouts: number
+  readonly unreachable: number
+  readonly healthcheckFailures: number
+  readonly mismatched: number
+  readonly malformed: number
+  readonly late: number
+}
+
+export class Upstream implements OrderedUpstream {
+  readonly to: string
+  readonly health = new UpstreamHealth()
+  readonly settings: UpstreamSettings
+  readonly parts: UpstreamParts
+  readonly #counts: ExchangeCounts = { mismatched: 0, malformed: 0, late: 0 }
+  readonly #stream: Exchanger
+  readonly #datagrams: Exchanger | undefined
+  readonly #responses = new Map<number, number>()
+  #requests = 0
+  #inFlight = 0
+  #timeouts = 0
+  #unreachable = 0
+  #healthcheckFailures = 0
+  #withoutEdnsUntilMs = Number.NEGATIVE_INFINITY
+  #answeredQuestion: UpstreamQuestion | undefined
+  #prober: NodeJS.Timeout | undefined
+  #isClosed = false
+
+  constructor(settings: UpstreamSettings, parts: UpstreamParts) {
+    this.settings = settings
+    this.parts = parts
+    this.to = upstreamName(settings.upstream)
+    const counts = this.#counts
+    const streamTransport: UpstreamTransport = settings.transport === 'tls' ? 'tls' : 'tcp'
+    this.#stream = new TcpExchanger(
+      {
+        upstream: settings.upstream,
+        isTls: settings.transport === 'tls',
+        certificateAuthorities: settings.certificateAuthorities,
+        limits: settings.connectionLimits,
+      },
+      {
+        counts,
+        nowMs: parts.nowMs,
+        random: parts.random,
+        randomId: parts.randomId,
+        connectionOpened: () => parts.observer.connectionOpened(this.to, streamTransport),
+        connectionReused: () => parts.observer.connectionReused(this.to, streamTransport),
+      },
+    )
+    this.#datagrams =
+      settings.transport === 'udp'
+        ? new UdpExchanger(
+            { upstream: settings.upstream, randomCase: settings.randomCase },
+            { counts, randomId: parts.randomId },
+          )
+        : undefined
+  }
+
+  get isDead(): boolean {
+    return this.health.isDead
+  }
+
+  get rttMs(): number | undefined {
+    return this.health.rttMs
+  }
+
+  get answeredAtMs(): number {
+    return this.health.answeredAtMs
+  }
+
+  /** One try. The listener is called once unless the exchange is abandoned. */
+  ask(question: UpstreamQuestion, listener: ExchangeListener): UpstreamExchange {
+    return new UpstreamExchange(this, question, listener)
+  }
+
+  status(): UpstreamStatus {
+    const responses: Record<string, number> = {}
+    for (const [rcode, count] of this.#responses) responses[rcodeName(rcode)] = count
+    return {
+      to: this.to,
+      transport: this.settings.transport,
+      isHealthy: !this.health.isDead,
+      roundTripMs: this.health.rttMs,
+      inFlight: this.#inFlight,
+      openConnections: this.#stream.openConnections,
+      requests: this.#requests,
+      responses,
+      timeouts: this.#timeouts,
+      unreachable: this.#unreachable,
+      healthcheckFailures: this.#healthcheckFailures,
+      mismatched: this.#counts.mismatched,
+      malformed: this.#counts.malformed,
+      late: this.#counts.late,
+    }
+  }
+
+  /** Closes what is idle and the rest as it ends; `isForced`: now. */
+  close(isForced: boolean): void {
+    this.#isClosed = true
+    clearTimeout(this.#prober)
+    this.#prober = undefined
+    this.#stream.close(isForced)
+    this.#datagrams?.close(isForced)
+  }
+
+  get asksWithEdns(): boolean {
+    return this.parts.nowMs() >= this.#withoutEdnsUntilMs
+  }
+
+  /** For the exchanges of this upstream: opens one over its transport, or over TCP. */
+  open(question: UpstreamQuestion, isOverStream: boolean, withEdns: boolean, listener: ExchangeListener): OpenExchange {
+    const exchanger = isOverStream ? this.#stream : (this.#datagrams ?? this.#stream)
+    return exchanger.open(question, withEdns, listener)
+  }
+
+  exchangeBegan(): void {
+    this.#requests++
+    this.#inFlight++
+  }
+
+  /** Nobody waits for the exchange any more. */
+  exchangeGivenUp(transport: UpstreamTransport, waitedMs: number): void {
+    this.#inFlight--
+    this.parts.observer.exchangeEnded(this.to, transport, undefined, waitedMs / 1000)
+  }
+
+  exchangeResponded(
+    question: UpstreamQuestion,
+    transport: UpstreamTransport,
+    response: UpstreamResponse,
+    waitedMs: number,
+    withEdns: boolean,
+    isRetryWithoutEdns: boolean,
+  ): void {
+    this.#inFlight--
+    this.#responses.set(response.rcode, (this.#responses.get(response.rcode) ?? 0) + 1)
+    this.parts.observer.exchangeEnded(this.to, transport, rcodeName(response.rcode), waitedMs / 1000)
+    if (!withEdns && isRetryWithoutEdns && !isFormatRefusal(response.rcode)) {
+      this.#withoutEdnsUntilMs = this.parts.nowMs() + WITHOUT_EDNS_MS
+      this.parts.log.info('upstream-without-edns', { upstream: this.to })
+    }
+    if (response.rcode === Rcode.NoError || response.rcode === Rcode.NxDomain) this.#answeredQuestion = question
+    this.#heard(waitedMs)
+  }
+
+  exchangeUnreachable(
+    transport: UpstreamTransport,
+    result: ExchangeResult & { kind: 'unreachable' },
+    waitedMs: number,
+  ): void {
+    this.#inFlight--
+    this.#unreachable++
+    this.parts.observer.exchangeEnded(this.to, transport, undefined, waitedMs / 1000)
+    if (!result.wasProven && !this.#isClosed) this.#failed(0, result.code)
+  }
+
+  exchangeOverloaded(): void {
+    this.#inFlight--
+  }
+
+  /** A response takes longer than expected. */
+  timedOut(waitedMs: number): void {
+    this.#timeouts++
+    this.#failed(waitedMs, 'timeout')
+  }
+
+  #heard(rttMs: number): void {
+    if (!this.health.responded(rttMs, this.parts.nowMs())) return
+    clearTimeout(this.#prober)
+    this.#prober = undefined
+    this.parts.log.info('upstream-alive', { upstream: this.to, rttMs: Math.round(rttMs) })
+  }
+
+  #failed(waitedMs: number, why: string): void {
+    if (!this.health.failed(waitedMs)) return
+    this.parts.log.warn('upstream-dead', { upstream: this.to, why })
+    this.#probeSoon()
+  }
+
+  #probeSoon(): void {
+    if (!this.#isClosed) this.#prober ??= setTimeout(() => this.#probe(), PROBE_EVERY_MS).unref()
+  }
+
+  /** The last question it answered is one that it can answer; the probe's own time-out is the next probe. */
+  #probe(): void {
+    const exchange = this.ask(this.#answeredQuestion ?? ROOT_SERVERS, { exchangeEnded() {} })
+    this.#prober = setTimeout(() => {
+      this.#prober = undefined
+      exchange.abandon()
+      this.#healthcheckFailures++
+      this.parts.observer.healthcheckFailed(this.to)
+      this.#probe()
+    }, PROBE_EVERY_MS).unref()
+  }
+}
+
+function isFormatRefusal(rcode: number): boolean {
+  return rcode === Rcode.FormErr || rcode === Rcode.NotImp || rcode === Rcode.BadVers
+}
+
+/** One try with one upstream, up to three exchanges long: as it is, over TCP, without OPT. */
+export class UpstreamExchange implements ExchangeListener {
+  readonly upstream: Upstream
+  readonly #question: UpstreamQuestion
+  readonly #startedMs: number
+  #listener: ExchangeListener | undefined
+  #open: OpenExchange
+  #sentAtMs: number
+  #isOverStream: boolean
+  #withEdns: boolean
+  #isRetryWithoutEdns = false
+  #truncated: UpstreamResponse | undefined
+
+  constructor(upstream: Upstream, question: UpstreamQuestion, listener: ExchangeListener) {
+    this.upstream = upstream
+    this.#question = question
+    this.#listener = listener
+    this.#startedMs = upstream.parts.nowMs()
+    this.#sentAtMs = this.#startedMs
+    this.#isOverStream = upstream.settings.transport !== 'udp'
+    this.#withEdns = upstream.asksWithEdns
+    upstream.exchangeBegan()
+    this.#open = upstream.open(question, this.#isOverStream, this.#withEdns, this)
+  }
+
+  /** The response takes longer than expected; it is still welcome. */
+  isLate(): void {
+    if (this.#listener === undefined) return
+    this.upstream.timedOut(this.#waitedMs())
+    this.#open.isLate()
+  }
+
+  /** Nobody waits any more; the listener will not be called. */
+  abandon(): void {
+    if (this.#listener === undefined) return
+    this.#listener = undefined
+    this.#open.abandon()
+    this.upstream.exchangeGivenUp(this.#transport(), this.#waitedMs())
+  }
+
+  exchangeEnded(result: ExchangeResult): void {
+    const waitedMs = this.#waitedMs()
+    switch (result.kind) {
+      case 'response':
+        this.#responded(result.response, waitedMs)
+        return
+      case 'unreachable':
+        this.upstream.exchangeUnreachable(this.#transport(), result, waitedMs)
+        if (result.code === 'FLOODED' && !this.#isOverStream) this.#again(true, this.#withEdns)
+        // TCP is refused: a truncated answer tells the client more than none.
+        else this.#end(this.#truncated === undefined ? result : { kind: 'response', response: this.#truncated })
+        return
+      case 'overloaded':
+        this.upstream.exchangeOverloaded()
+        this.#end(result)
+    }
+  }
+
+  #responded(response: UpstreamResponse, waitedMs: number): void {
+    const transport = this.#transport()
+    this.upstream.exchangeResponded(
+      this.#question,
+      transport,
+      response,
+      waitedMs,
+      this.#withEdns,
+      this.#isRetryWithoutEdns,
+    )
+    if (this.#withEdns && isFormatRefusal(response.rcode) && !knowsEdns(response)) {
+      this.#isRetryWithoutEdns = true
+      this.#again(this.#isOverStream, false)
+    } else if (response.isTruncated && !this.#isOverStream) {
+      this.#truncated = response
+      this.#again(true, this.#withEdns)
+    } else {
+      this.#end({ kind: 'response', response })
+    }
+  }
+
+  #again(isOverStream: boolean, withEdns: boolean): void {
+    if (this.#listener === undefined) return
+    this.#isOverStream = isOverStream
+    this.#withEdns = withEdns
+    this.#sentAtMs = this.upstream.parts.nowMs()
+    this.upstream.exchangeBegan()
+    this.#open = this.upstream.open(this.#question, isOverStream, withEdns, this)
+  }
+
+  #end(result: ExchangeResult): void {
+    const listener = this.#listener
+    this.#listener = undefined
+    listener?.exchangeEnded(result)
+  }
+
+  #waitedMs(): number {
+    return this.upstream.parts.nowMs() - this.#sentAtMs
+  }
+
+  #transport(): UpstreamTransport {
+    const { transport } = this.upstream.settings
+    return transport === 'udp' && this.#isOverStream ? 'tcp' : transport
+  }
+}
+
+/** Whoever answers with an OPT knows EDNS, and means the FORMERR; BADVERS can only be said by one who does. */
+function knowsEdns(response: UpstreamResponse): boolean {
+  return response.edns !== undefined && response.rcode !== Rcode.BadVers
+}
