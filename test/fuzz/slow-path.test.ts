@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { RouteTable } from '../../src/dns/policy/route.ts'
 import { SPECIAL_ZONES } from '../../src/dns/policy/special-names.ts'
 import { decodeMessage } from '../../src/dns/wire/message.ts'
