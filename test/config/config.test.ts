@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { configFromText } from '../../src/config/config.ts'
+import { configFromText, loadConfig } from '../../src/config/config.ts'
 
 const problemsIn = (text: string) => {
   const loaded = configFromText(text, 'c.yaml')
@@ -60,6 +60,56 @@ const cases = [
     text: 'forward:\n  - {zones: [a], upstreams: ["192.0.2.1#dns.example"]}',
     problems: ['c.yaml:2: forward[0].upstreams[0] has a #name, which only transport tls verifies'],
   },
+  {
+    promise: 'more connections for one client than in all',
+    text: 'tcp: { connectionsMax: 50 }',
+    problems: ['c.yaml:1: tcp.connectionsPerClientMax is 100, above connectionsMax, which is 50'],
+  },
+  {
+    promise: 'metrics on the port of health',
+    text: 'metrics: { address: "127.0.0.1:8099" }',
+    problems: ['c.yaml: health.address is taken by metrics already'],
+  },
+  {
+    promise: 'health on the port of DNS, however the address is spelled',
+    text: 'listen: { addresses: ["::1"] }\nhealth: { address: "[0:0::1]:5353" }',
+    problems: ['c.yaml:2: health.address is taken by listen already'],
+  },
+  {
+    promise: 'a metrics address without its port',
+    text: 'metrics: { address: "127.0.0.1" }',
+    problems: ['c.yaml:1: metrics.address is no ADDRESS:PORT or [V6]:PORT'],
+  },
+  {
+    promise: 'a label that is too long',
+    text: `clusterset: { zones: ["${'a'.repeat(64)}.local"] }`,
+    problems: ['c.yaml:1: clusterset.zones[0] is no domain name (labels of 1 to 63 octets, 255 in all)'],
+  },
+  {
+    promise: 'a name that is too long',
+    text: `clusterset: { zones: ["${'a'.repeat(62)}${`.${'a'.repeat(63)}`.repeat(3)}"] }`,
+    problems: ['c.yaml:1: clusterset.zones[0] is no domain name (labels of 1 to 63 octets, 255 in all)'],
+  },
+  {
+    promise: 'a namespace that Kubernetes would not take',
+    text: 'clusterset: { kubernetes: { namespaces: [Shop] } }',
+    problems: ['c.yaml:1: clusterset.kubernetes.namespaces[0] is no namespace name'],
+  },
+  {
+    promise: 'a relative path as upstream',
+    text: 'forward: [{ zones: [a], upstreams: ["./resolv.conf"] }]',
+    problems: [
+      'c.yaml:1: forward[0].upstreams[0] is no ADDRESS, ADDRESS:PORT, [V6]:PORT or absolute path of a resolv.conf',
+    ],
+  },
+  {
+    promise: 'an upstream on port 0',
+    text: 'forward: [{ zones: [a], upstreams: ["192.0.2.1:0"] }]',
+    problems: [
+      'c.yaml:1: forward[0].upstreams[0] is no ADDRESS, ADDRESS:PORT, [V6]:PORT or absolute path of a resolv.conf',
+    ],
+  },
+  { promise: 'a list as the whole file', text: '- a', problems: ['c.yaml: the file must be of type object'] },
   { promise: 'a key that stands twice', text: 'log: {}\nlog: {}', problems: ['c.yaml:2: Map keys must be unique'] },
 ]
 
@@ -77,7 +127,15 @@ suite('config', () => {
   test('has the defaults of the operator contract', () => {
     const loaded = configFromText('', 'c.yaml')
     assert.ok(loaded.kind === 'config')
-    const { listen, clusterset, forward, cache, metrics, health } = loaded.config
+    const { listen, clusterset, forward, cache, udp, host, metrics, health, log } = loaded.config
+    assert.deepEqual(udp, { threads: 1, batchSlots: 64, implementation: 'auto' })
+    assert.deepEqual(
+      [host, log],
+      [
+        { interface: null, rules: 'none' },
+        { level: 'info', queries: 'none' },
+      ],
+    )
     assert.deepEqual(listen, { addresses: ['127.0.0.1'], port: 5353 })
     assert.deepEqual(
       [clusterset.zones, clusterset.ttlSeconds, clusterset.source],
@@ -114,5 +172,33 @@ suite('config', () => {
       ...'bcdefg'.split('').map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdef'[i]}`).join()}]`),
     ]
     assert.match(problemsIn(lines.join('\n'))[0]!, /alias/i)
+  })
+
+  test('takes any number of listeners on port 0, which is another port for each', () => {
+    const text = 'listen: { port: 0 }\nmetrics: { address: "127.0.0.1:0" }\nhealth: { address: "127.0.0.1:0" }'
+    assert.deepEqual(problemsIn(text), [])
+  })
+
+  test('adds no route of its own to those that are written', () => {
+    const loaded = configFromText('forward: [{ zones: [corp.example], upstreams: [192.0.2.1] }]', 'c.yaml')
+    assert.ok(loaded.kind === 'config')
+    assert.deepEqual(
+      loaded.config.forward.map(({ zones }) => zones),
+      [['corp.example']],
+    )
+  })
+
+  test('refuses a file that never ends, without reading it to its end', async () => {
+    const loaded = await loadConfig('/dev/zero')
+    assert.deepEqual(loaded, { kind: 'problems', problems: ['/dev/zero: is larger than 1048576 octets'] })
+  })
+
+  test('tells configurations apart by their hash, and calls the same one the same', () => {
+    const hashOf = (text: string) => {
+      const loaded = configFromText(text, 'c.yaml')
+      return loaded.kind === 'config' ? loaded.hash : undefined
+    }
+    assert.equal(hashOf('log: {}'), hashOf('log: {}'))
+    assert.notEqual(hashOf('log: {}'), hashOf('udp: {}'))
   })
 })
