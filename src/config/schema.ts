@@ -136,12 +136,10 @@ const route = z.strictObject({
     description:
       'How upstreams are asked. udp turns to TCP for truncated answers; tcp spares connection tracking and loss towards kube-dns; tls is DNS over TLS on port 853.',
   }),
-  randomizeCase: z
-    .boolean()
-    .default(false)
-    .meta({
-      description: `Spell names in random case in queries over UDP and demand the same back (0x20), against forged answers. Off, because some servers do not keep the case.${NOT_YET}`,
-    }),
+  randomizeCase: z.boolean().default(false).meta({
+    description:
+      'Spell names in random case in queries over UDP and demand the same back (0x20), against forged answers. Off, because some servers do not keep the case.',
+  }),
   maxInFlight: integer(
     2000,
     1,
