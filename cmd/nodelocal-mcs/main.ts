@@ -1,10 +1,12 @@
 /** The command: argv in, exit code out. Parse, build, start, wait for a signal, stop. */
 
+import { readFileSync } from 'node:fs'
 import { type RunningAgent, startAgent } from '../../src/agent.ts'
 import { ExitCode, parseCommandLine } from '../../src/config/command-line.ts'
 import { loadConfig } from '../../src/config/config.ts'
 
-const VERSION = process.env['NODELOCAL_MCS_VERSION'] ?? '0.0.0-development'
+/** The build puts the version in; run from the sources, it stands in package.json. */
+const VERSION = process.env['NODELOCAL_MCS_VERSION'] ?? versionOfSources()
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 const complain = (text: string): void => void process.stderr.write(`${text}\n`)
@@ -59,9 +61,11 @@ async function runUntilStopped(agent: RunningAgent, isDemonstration: boolean): P
     complain('')
   }
   const stopped = new Promise<void>((resolve) => {
+    let isStopping = false
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
-        process.once(signal, () => process.exit(ExitCode.Failed))
+        if (isStopping) process.exit(ExitCode.Failed)
+        isStopping = true
         resolve()
       })
     }
@@ -80,4 +84,9 @@ function teardown(host: { readonly interface: string | null; readonly rules: str
   }
   complain('cannot remove: this version sets up neither interface nor rules')
   return ExitCode.Failed
+}
+
+function versionOfSources(): string {
+  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(manifest) as { version: string }).version
 }

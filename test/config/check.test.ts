@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -78,5 +79,10 @@ suite('nodelocal-mcs check', () => {
   test('exits with 2 for an argument nobody knows, with 0 for --version', () => {
     assert.equal(command('--frobnicate').status, 2)
     assert.equal(command('--version').status, 0)
+  })
+
+  test('--version from the sources is that of package.json', () => {
+    const manifest = readFileSync(new URL('package.json', ROOT), 'utf8')
+    assert.equal(command('--version').stdout, `${(JSON.parse(manifest) as { version: string }).version}\n`)
   })
 })
