@@ -7,6 +7,7 @@
 import { randomFillSync } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
+import { cachePages } from './agent/cache-pages.ts'
 import { routesOf, zoneName } from './agent/routes.ts'
 import { type FollowedGroup, openGroup } from './agent/upstreams.ts'
 import type { Config, LoadedConfig } from './config/config.ts'
@@ -93,6 +94,8 @@ class Agent implements RunningAgent {
   #reloadsFailed = 0
   #groups: FollowedGroup[] = []
   #resolver: Resolver
+  /** Names denied by the search-suffix short cut. */
+  #shortCuts = 0
   #controlPlane: ControlPlane | undefined
   readonly #listeners: { readonly transport: 'udp' | 'tcp'; readonly listener: Listener }[] = []
   #stopping: Promise<void> | undefined
@@ -133,7 +136,7 @@ class Agent implements RunningAgent {
   }
 
   flushCache(): void {
-    this.#log.info('cache-flushed', { entries: this.#recordCache.flush() })
+    this.#log.info('cache-flushed', { what: 'all', entries: this.#recordCache.flush() })
   }
 
   stop(): Promise<void> {
@@ -233,7 +236,15 @@ class Agent implements RunningAgent {
         body: await this.#metrics.render(),
       }),
     })
-    await open('health', this.#config.health.address, probePages({ alive: () => [], ready: () => this.#readiness() }))
+    await open('health', this.#config.health.address, {
+      ...probePages({ alive: () => [], ready: () => this.#readiness() }),
+      ...cachePages({
+        recordCache: this.#recordCache,
+        maxStaleSeconds: () => this.#config.cache.serveStale.maxStaleSeconds,
+        nowSeconds,
+        onFlush: (what, entries) => this.#log.info('cache-flushed', { what, entries }),
+      }),
+    })
   }
 
   #readiness(): Condition[] {
@@ -266,14 +277,18 @@ class Agent implements RunningAgent {
       this.#log.error('config-refused', { problems: loaded.problems.length, inForce: this.#hash })
       return
     }
-    const { config, hash } = loaded
+    const { hash } = loaded
+    const wanted = loaded.config
     const waiting: string[] = FIXED_SECTIONS.filter(
-      (section) => !isDeepStrictEqual(config[section], this.#config[section]),
+      (section) => !isDeepStrictEqual(wanted[section], this.#config[section]),
     )
-    if (config.cache.maxBytes !== this.#config.cache.maxBytes) waiting.push('cache.maxBytes')
-    if (!isDeepStrictEqual(sourceOf(config), sourceOf(this.#config))) waiting.push('clusterset source')
+    if (wanted.cache.maxBytes !== this.#config.cache.maxBytes) waiting.push('cache.maxBytes')
+    if (!isDeepStrictEqual(sourceOf(wanted), sourceOf(this.#config))) waiting.push('clusterset zones or source')
     if (waiting.length > 0) this.#log.warn('config-needs-restart', { sections: waiting })
 
+    // What waits stays as it is in every part: records are made for the zones that there were at the start.
+    const { zones } = this.#config.clusterset
+    const config: Config = { ...wanted, clusterset: { ...wanted.clusterset, zones } }
     const before = this.#groups
     this.#groups = this.#openGroups(config)
     this.#config = config
@@ -283,7 +298,9 @@ class Agent implements RunningAgent {
     this.#resolver = this.#newResolver()
     this.#announceCells()
     this.#log.info('config-applied', { hash })
-    this.#stopGroups(before).catch((error: unknown) => this.#log.error('stop-failed', { error: textOf(error) }))
+    this.#stopGroups(before.filter((group) => !this.#groups.includes(group))).catch((error: unknown) =>
+      this.#log.error('stop-failed', { error: textOf(error) }),
+    )
   }
 
   #openGroups(config: Config): FollowedGroup[] {
@@ -295,7 +312,11 @@ class Agent implements RunningAgent {
       randomId: unpredictableUint16,
       nowMs: () => performance.now(),
     }
-    const groups = config.forward.map((route) => openGroup(route, own, parts, this.#log))
+    // A route that stays as it is keeps its connections and what is known of its upstreams.
+    const groups = config.forward.map(
+      (route) =>
+        this.#groups.find((group) => isDeepStrictEqual(group.route, route)) ?? openGroup(route, own, parts, this.#log),
+    )
     for (const { to } of groups.flatMap(({ group }) => group.status().upstreams)) parts.observer.know(to)
     return groups
   }
@@ -317,8 +338,11 @@ class Agent implements RunningAgent {
         limits: cache,
         serveStale: cache.serveStale.enabled ? cache.serveStale : undefined,
         prefetch: cache.prefetch.enabled,
-        isImpossibleSearchName: (name) =>
-          clusterset.searchSuffixShortcut && isImpossibleSearchName(name, searchSuffixes),
+        isImpossibleSearchName: (name) => {
+          const isImpossible = clusterset.searchSuffixShortcut && isImpossibleSearchName(name, searchSuffixes)
+          if (isImpossible) this.#shortCuts++
+          return isImpossible
+        },
         nowSeconds,
         after: (delayMs, call) => {
           const timer = setTimeout(call, delayMs)
@@ -381,6 +405,8 @@ class Agent implements RunningAgent {
         const status = this.#controlPlane?.status()
         return {
           isSynced: this.#zone.state !== 'unsynced',
+          states: zoneStates(this.#zone.state, status?.fromSnapshot === true),
+          searchSuffixShortCuts: this.#shortCuts,
           names: this.#zone.nameCount,
           services: this.#zone.serviceCount,
           objects: {
@@ -426,10 +452,16 @@ class Agent implements RunningAgent {
   }
 }
 
+/** 1 for the state that the zone is in. */
+function zoneStates(state: Zone['state'], isFromSnapshot: boolean): Record<string, number> {
+  const now = isFromSnapshot ? 'snapshot' : state
+  return Object.fromEntries(['unsynced', 'synced', 'absent', 'snapshot'].map((one) => [one, one === now ? 1 : 0]))
+}
+
 /** What the control plane is started from. */
 function sourceOf({ clusterset }: Config): unknown {
-  const { source, manifests, kubernetes, submariner, localClusterId } = clusterset
-  return { source, manifests, kubernetes, submariner, localClusterId }
+  const { zones, source, manifests, kubernetes, submariner, localClusterId } = clusterset
+  return { zones, source, manifests, kubernetes, submariner, localClusterId }
 }
 
 function textOf(error: unknown): string {

@@ -45,7 +45,10 @@ export function routesOf(
 }
 
 function zoneAnswerer(config: Config, zone: Zone, apex: Name): (question: Question) => Answer {
-  const addresses = config.listen.addresses.map((address) => address.replace(/%.*$/, ''))
+  // A wildcard is no address that anybody could ask.
+  const addresses = config.listen.addresses
+    .map((address) => address.replace(/%.*$/, ''))
+    .filter((address) => address !== '0.0.0.0' && address !== '::')
   const settings = {
     apex,
     ttlSeconds: config.clusterset.ttlSeconds,

@@ -22,6 +22,8 @@ export interface OwnAddress {
 export interface FollowedGroup {
   readonly group: ForwardingGroup
   readonly transport: UpstreamTransport
+  /** What it was made from. */
+  readonly route: RouteConfig
   stop(drainMs: number): Promise<void>
 }
 
@@ -47,6 +49,7 @@ export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts:
   return {
     group,
     transport: route.transport,
+    route,
     stop: (drainMs) => {
       for (const file of files) unwatchFile(file, follow)
       return group.stop(drainMs)

@@ -10,8 +10,11 @@ export interface HttpReply {
   readonly body: string
 }
 
-/** By exact path, without query string. */
-export type HttpPages = Readonly<Record<string, () => HttpReply | Promise<HttpReply>>>
+/** Makes one reply from the query string. */
+export type HttpPage = (query: URLSearchParams) => HttpReply | Promise<HttpReply>
+
+/** By exact path without query string, for GET and HEAD; `POST /path` for what changes something. */
+export type HttpPages = Readonly<Record<string, HttpPage>>
 
 export interface HttpOptions {
   readonly address: string
@@ -105,23 +108,27 @@ export async function openHttpListener(
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  pages: ReadonlyMap<string, () => HttpReply | Promise<HttpReply>>,
+  pages: ReadonlyMap<string, HttpPage>,
   onFailure: (path: string, error: unknown) => void,
 ): Promise<void> {
   // Nothing that we serve takes a body.
   request.resume()
-  const path = (request.url ?? '').split('?', 1)[0]!
-  const page = pages.get(path)
-  if (page === undefined) {
+  const [path, queryString] = (request.url ?? '').split('?', 2)
+  const isRead = request.method === 'GET' || request.method === 'HEAD'
+  const page = pages.get(isRead ? path! : `${request.method} ${path}`)
+  const allowed = [pages.has(path!) ? 'GET, HEAD' : '', pages.has(`POST ${path}`) ? 'POST' : '']
+    .filter(Boolean)
+    .join(', ')
+  if (page === undefined && allowed === '') {
     send(response, plain(404, `nothing here; try ${[...pages.keys()].join(' or ')}`))
-  } else if (request.method !== 'GET' && request.method !== 'HEAD') {
-    response.setHeader('allow', 'GET, HEAD')
-    send(response, plain(405, 'GET or HEAD'))
+  } else if (page === undefined) {
+    response.setHeader('allow', allowed)
+    send(response, plain(405, allowed.replace(', ', ' or ')))
   } else {
     try {
-      send(response, await page())
+      send(response, await page(new URLSearchParams(queryString)))
     } catch (error) {
-      onFailure(path, error)
+      onFailure(path!, error)
       send(response, plain(500, 'failed; see the log'))
     }
   }

@@ -45,6 +45,10 @@ export interface CacheSnapshot {
 
 export interface ZoneSnapshot {
   readonly isSynced: boolean
+  /** 1 for the state that the zone is in, 0 for the others: `unsynced`, `synced`, `absent`, `snapshot`. */
+  readonly states: Counts
+  /** Names answered by the search-suffix short cut. */
+  readonly searchSuffixShortCuts: number
   readonly names: number
   readonly services: number
   /** `serviceimports`, `endpointslices`. */

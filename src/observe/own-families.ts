@@ -6,6 +6,15 @@ export const OWN_FAMILIES: readonly Family[] = [
   gauge('nodelocal_mcs_zone_synced', '1 once the zone knows all objects.', [], ({ zone }) =>
     only(zone.isSynced ? 1 : 0),
   ),
+  gauge('nodelocal_mcs_zone_state', '1 for the state that the zone is in.', ['state'], ({ zone }) =>
+    byKey('state', zone.states),
+  ),
+  counter(
+    'nodelocal_mcs_search_suffix_short_cuts_total',
+    'Names denied because they are a clusterset name with a search suffix.',
+    [],
+    ({ zone }) => only(zone.searchSuffixShortCuts),
+  ),
   gauge('nodelocal_mcs_zone_names', 'Names with records.', [], ({ zone }) => only(zone.names)),
   gauge('nodelocal_mcs_zone_services', 'Services with records.', [], ({ zone }) => only(zone.services)),
   gauge('nodelocal_mcs_zone_objects', 'Objects that the zone is made of.', ['kind'], ({ zone }) =>

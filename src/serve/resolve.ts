@@ -79,7 +79,6 @@ export class Resolver {
   readonly #parts: ResolveParts
   readonly #routes: RouteTable<Route>
   readonly #refreshes = new Map<CacheKey, Refresh>()
-  #shortCuts = 0
 
   constructor(routes: RouteTable<Route>, parts: ResolveParts) {
     this.#routes = routes
@@ -89,11 +88,6 @@ export class Resolver {
   /** The route of a name; undefined where the configuration has none. */
   routeOf(name: Name): Route | undefined {
     return this.#routes.find(name)
-  }
-
-  /** Names answered by the search-suffix short cut so far. */
-  get shortCuts(): number {
-    return this.#shortCuts
   }
 
   /** The answer to a question, from the nearest place that has one. */
@@ -106,7 +100,6 @@ export class Resolver {
     if (route.kind === 'zone') return { answer: route.answer(question), ttls: TTLS_AS_THEY_ARE, source: 'clusterset' }
     if (route.kind === 'special') return local(specialAnswer(question, route.special))
     if (this.#parts.isImpossibleSearchName(question.name)) {
-      this.#shortCuts++
       return local(authoredAnswer(question, Rcode.NxDomain, []))
     }
     const key = keyOf(route.id, question)

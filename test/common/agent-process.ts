@@ -19,7 +19,7 @@ export interface AgentProcess {
   /** Everything it wrote so far, logs and notes. */
   output(): string
   metrics(): Promise<string>
-  health(path: string): Promise<{ status: number; body: string }>
+  health(path: string, method?: 'GET' | 'POST'): Promise<{ status: number; body: string }>
   writeConfig(config: object): Promise<void>
   /** SIGTERM, then the exit code. */
   stop(): Promise<number | null>
@@ -61,8 +61,8 @@ export async function startAgentProcess(config: object, directory?: string): Pro
     process: child,
     output: () => output,
     metrics: async () => await (await fetch(`http://127.0.0.1:${httpPort('metrics')}/metrics`)).text(),
-    health: async (path) => {
-      const response = await fetch(`http://127.0.0.1:${httpPort('health')}${path}`)
+    health: async (path, method = 'GET') => {
+      const response = await fetch(`http://127.0.0.1:${httpPort('health')}${path}`, { method })
       return { status: response.status, body: await response.text() }
     },
     writeConfig: (next) => writeFile(configPath, stringify({ ...whole, ...next })),

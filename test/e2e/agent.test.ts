@@ -142,6 +142,35 @@ suite('agent, end to end', () => {
     )
   })
 
+  test('denies a clusterset name with a search suffix behind it without asking anybody, and counts it', async () => {
+    const asked = await metric(/^coredns_forward_requests_total\{[^}]*\} (\d+)/)
+    const shortCuts = /^nodelocal_mcs_search_suffix_short_cuts_total (\d+)/
+    const before = await metric(shortCuts)
+    for (const suffix of ['shop.svc.cluster.local', 'svc.cluster.local', 'cluster.local']) {
+      assert.match(await dig(`web.shop.svc.clusterset.local.${suffix}`, 'A'), /status: NXDOMAIN/)
+    }
+    assert.equal((await metric(shortCuts)) - before, 3)
+    assert.equal(await metric(/^coredns_forward_requests_total\{[^}]*\} (\d+)/), asked)
+  })
+
+  test('tells what is cached for a name, and forgets a name, a zone or everything', async () => {
+    await short('www.example.com', 'A')
+    const cached = async () => {
+      const { entries } = JSON.parse((await agent.health('/cache?name=WWW.example.com')).body) as {
+        entries: { type: string; kind: string; upstream: string }[]
+      }
+      return entries.filter(({ type }) => type === 'A').map(({ kind, upstream }) => `${kind} ${upstream}`)
+    }
+    assert.deepEqual(await cached(), [`positive 127.0.0.1:${unbound.port}`])
+    const flush = async (query: string) => (await agent.health(`/cache/flush${query}`, 'POST')).status
+    assert.equal(await flush('?name=other.example.com'), 200)
+    assert.equal((await cached()).length, 1)
+    assert.equal(await flush('?zone=example.com'), 200)
+    assert.equal((await cached()).length, 0)
+    assert.equal(await flush('?name=a&zone=b'), 400)
+    assert.equal((await agent.health('/cache/flush')).status, 405)
+  })
+
   test('is alive and ready', async () => {
     assert.equal((await agent.health('/healthz')).status, 200)
     const ready = await agent.health('/readyz')

@@ -32,6 +32,8 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
     }),
     zone: () => ({
       isSynced: true,
+      states: { unsynced: 0, synced: 1, absent: 0, snapshot: 0 },
+      searchSuffixShortCuts: 2,
       names: 12,
       services: 4,
       objects: { serviceimports: 4, endpointslices: 9 },

@@ -1,0 +1,74 @@
+/**
+ * What an operator sees and does of the record cache over HTTP, on the health address:
+ * `GET /cache?name=NAME` prints what is kept for a name and why, `POST /cache/flush[?name=NAME|?zone=ZONE]` forgets.
+ */
+
+import { Freshness, freshnessOf } from '../dns/cache/freshness.ts'
+import { partsOfKey } from '../dns/cache/key.ts'
+import { rcodeName } from '../dns/wire/header.ts'
+import { isAtOrBelow, type Name, nameFromText, textOfName } from '../dns/wire/name.ts'
+import { typeName } from '../dns/wire/record-type.ts'
+import type { HttpPages, HttpReply } from '../observe/http.ts'
+import type { CacheEntry, RecordCache } from '../serve/cache/record-cache.ts'
+
+export interface CachePagesParts {
+  readonly recordCache: RecordCache
+  maxStaleSeconds(): number
+  nowSeconds(): number
+  onFlush(what: string, entries: number): void
+}
+
+const FRESHNESS_NAMES = { [Freshness.Fresh]: 'fresh', [Freshness.Stale]: 'stale', [Freshness.Gone]: 'gone' }
+
+export function cachePages(parts: CachePagesParts): HttpPages {
+  return {
+    '/cache': (query) => {
+      const name = nameFromText(query.get('name') ?? '')
+      if (name === undefined) return json(400, { error: 'say which name: /cache?name=www.example.com' })
+      const entries = [...parts.recordCache.entries()].filter((entry) => partsOfKey(entry.key).name === name)
+      return json(200, { name: textOfName(name), entries: entries.map((entry) => told(entry, parts)) })
+    },
+    'POST /cache/flush': (query) => {
+      const [nameText, zoneText] = [query.get('name'), query.get('zone')]
+      if (nameText !== null && zoneText !== null) return json(400, { error: 'name or zone, not both' })
+      const text = nameText ?? zoneText
+      if (text === null) return flushed('all', parts, undefined)
+      const wanted = nameFromText(text)
+      if (wanted === undefined) return json(400, { error: `${text} is no domain name` })
+      return nameText === null
+        ? flushed(`zone ${textOfName(wanted)}`, parts, (name) => isAtOrBelow(name, wanted))
+        : flushed(`name ${textOfName(wanted)}`, parts, (name) => name === wanted)
+    },
+  }
+}
+
+function flushed(what: string, parts: CachePagesParts, isWanted: ((name: Name) => boolean) | undefined): HttpReply {
+  const entries = parts.recordCache.flush(isWanted && ((entry) => isWanted(partsOfKey(entry.key).name)))
+  parts.onFlush(what, entries)
+  return json(200, { flushed: what, entries })
+}
+
+function told(entry: CacheEntry, parts: CachePagesParts): Record<string, unknown> {
+  const { type, dnssecOk, checkingDisabled, recursionDesired } = partsOfKey(entry.key)
+  const now = parts.nowSeconds()
+  const age = now - entry.keptAtSeconds
+  return {
+    type: typeName(type),
+    rcode: rcodeName(entry.answer.rcode),
+    kind: entry.kind,
+    freshness: FRESHNESS_NAMES[freshnessOf(entry, now, parts.maxStaleSeconds())],
+    ageSeconds: Math.floor(age),
+    ttlLeftSeconds: Math.max(0, Math.floor(entry.lifetimeSeconds - age)),
+    upstream: entry.upstream,
+    route: entry.route,
+    hits: entry.hits,
+    dnssecOk,
+    checkingDisabled,
+    recursionDesired,
+    octets: entry.answer.message.length,
+  }
+}
+
+function json(status: number, body: unknown): HttpReply {
+  return { status, contentType: 'application/json', body: `${JSON.stringify(body, null, 2)}\n` }
+}
