@@ -4,10 +4,9 @@
  * Every query that no faster path answered comes here, whatever its transport. Runs on the event loop.
  */
 
-import { accept } from '../dns/policy/accept.ts'
+import { type Acceptance, accept } from '../dns/policy/accept.ts'
 import { authoredAnswer } from '../dns/wire/authored.ts'
-import type { Edns } from '../dns/wire/edns.ts'
-import { Flag, Rcode, rcodeName, readUint16 } from '../dns/wire/header.ts'
+import { FLAGS_AT, Flag, Rcode, rcodeName, readUint16 } from '../dns/wire/header.ts'
 import { textOfName } from '../dns/wire/name.ts'
 import type { Query } from '../dns/wire/query.ts'
 import { typeName } from '../dns/wire/record-type.ts'
@@ -67,6 +66,17 @@ export interface SlowPathParts {
 /** The zone label of what never got as far as a zone, as CoreDNS has it. */
 const DROPPED_ZONE = 'dropped'
 
+/** A response that is ready, and what is counted of it. */
+interface Departure {
+  readonly arrival: Arrival
+  readonly query: Query | undefined
+  readonly response: Buffer
+  readonly rcode: number
+  readonly source: AnswerSource
+  readonly cell: number
+  readonly startedAt: number
+}
+
 export class SlowPath {
   readonly #parts: SlowPathParts
 
@@ -74,74 +84,105 @@ export class SlowPath {
     this.#parts = parts
   }
 
-  /** The handler of every listener. */
+  /** The handler of every listener. Throws nothing: what escaped from here would end the process, and the node's DNS with it. */
   readonly handle = (arrival: Arrival): void => {
     const startedAt = this.#parts.nowSeconds()
-    const acceptance = accept(arrival.message)
-    if (acceptance.kind === 'drop') {
-      this.#parts.traffic.dropped(acceptance.reason)
+    let acceptance: Acceptance
+    try {
+      acceptance = accept(arrival.message)
+    } catch (error) {
+      this.#panic(error, 'a message that could not be read')
       arrival.drop()
       return
     }
-    if (acceptance.kind === 'refuse') {
-      this.#refuse(arrival, acceptance.query, acceptance.edns, acceptance.rcode, startedAt)
-      return
+    switch (acceptance.kind) {
+      case 'drop':
+        this.#parts.traffic.dropped(acceptance.reason)
+        arrival.drop()
+        return
+      case 'refuse':
+        this.#refuse(arrival, acceptance, startedAt)
+        return
+      case 'take':
+        this.#take(arrival, acceptance.query, startedAt)
     }
-    const { query } = acceptance
+  }
+
+  #take(arrival: Arrival, query: Query, startedAt: number): void {
     const queryOctets = arrival.message.length
+    let cell = 0
+    let resolution: Resolution | Promise<Resolution>
     try {
       const resolver = this.#parts.resolver()
       const route = resolver.routeOf(query.question.name)
-      const cell = this.#parts.traffic.cellOf(arrival.server, route?.label ?? DROPPED_ZONE)
+      cell = this.#parts.traffic.cellOf(arrival.server, route?.label ?? DROPPED_ZONE)
       this.#countRequest(cell, arrival, query, queryOctets)
-      const resolution = resolver.resolve(upstreamQuestionOf(query), route, this.#observerOf(cell))
-      if (resolution instanceof Promise) {
-        resolution.then(
-          (late) => this.#respond(arrival, query, late, cell, startedAt),
-          (error: unknown) => this.#fail(arrival, query, error, startedAt),
-        )
-      } else {
-        this.#respond(arrival, query, resolution, cell, startedAt)
-      }
+      resolution = resolver.resolve(upstreamQuestionOf(query), route, this.#observerOf(cell))
     } catch (error) {
       this.#fail(arrival, query, error, startedAt)
+      return
+    }
+    if (resolution instanceof Promise) {
+      resolution.then(
+        (late) => this.#respond(arrival, query, late, cell, startedAt),
+        (error: unknown) => this.#fail(arrival, query, error, startedAt),
+      )
+    } else {
+      this.#respond(arrival, query, resolution, cell, startedAt)
     }
   }
 
   #respond(arrival: Arrival, query: Query, resolution: Resolution, cell: number, startedAt: number): void {
-    const response = responseTo(query, resolution.answer, resolution.ttls, this.#limitsOf(arrival, query))
-    const { traffic } = this.#parts
-    if (arrival.transport === Transport.Udp && (readUint16(response, 2) & Flag.Truncated) !== 0) {
-      traffic.truncated(arrival.transport)
+    const { answer, ttls, source } = resolution
+    let response: Buffer
+    try {
+      response = responseTo(query, answer, ttls, this.#limitsOf(arrival, query))
+    } catch (error) {
+      this.#fail(arrival, query, error, startedAt)
+      return
     }
-    arrival.respond(response)
-    const seconds = this.#parts.nowSeconds() - startedAt
-    traffic.response(cell, resolution.answer.rcode, resolution.source, seconds, response.length, arrival.transport)
-    this.#log(arrival, query, resolution.answer.rcode, resolution.source, seconds, response.length)
+    this.#send({ arrival, query, response, rcode: answer.rcode, source, cell, startedAt })
   }
 
-  #refuse(arrival: Arrival, query: Query | undefined, edns: Edns | undefined, rcode: number, startedAt: number): void {
+  #refuse(arrival: Arrival, refusal: Acceptance & { kind: 'refuse' }, startedAt: number): void {
+    const { query, edns, rcode } = refusal
     const { traffic } = this.#parts
     const cell = traffic.cellOf(arrival.server, DROPPED_ZONE)
     const octets = arrival.message.length
     traffic.request(cell, arrival.transport, arrival.family, query?.question.type ?? 0, octets, edns?.dnssecOk ?? false)
     const response = emptyResponse(arrival.message, query, edns, rcode)
-    arrival.respond(response)
-    const seconds = this.#parts.nowSeconds() - startedAt
-    traffic.response(cell, rcode, '', seconds, response.length, arrival.transport)
-    this.#log(arrival, query, rcode, '', seconds, response.length)
+    this.#send({ arrival, query, response, rcode, source: '', cell, startedAt })
   }
 
   /** We are wrong: that one query gets SERVFAIL, and the log a stack. */
   #fail(arrival: Arrival, query: Query, error: unknown, startedAt: number): void {
-    this.#parts.traffic.panicked()
-    this.#parts.onPanic(error, `${textOfName(query.question.name)} ${typeName(query.question.type)}`)
+    this.#panic(error, questionText(query))
     const answer = authoredAnswer(query.question, Rcode.ServFail, [])
     const response = responseTo(query, answer, TTLS_AS_THEY_ARE, this.#limitsOf(arrival, query))
-    arrival.respond(response)
     const cell = this.#parts.traffic.cellOf(arrival.server, DROPPED_ZONE)
-    const seconds = this.#parts.nowSeconds() - startedAt
-    this.#parts.traffic.response(cell, Rcode.ServFail, '', seconds, response.length, arrival.transport)
+    this.#send({ arrival, query, response, rcode: Rcode.ServFail, source: '', cell, startedAt })
+  }
+
+  /** The last step of every query. What goes wrong here may have been sent already: it is told, not answered again. */
+  #send({ arrival, query, response, rcode, source, cell, startedAt }: Departure): void {
+    const { traffic } = this.#parts
+    const { transport } = arrival
+    try {
+      if (transport === Transport.Udp && (readUint16(response, FLAGS_AT) & Flag.Truncated) !== 0) {
+        traffic.truncated(transport)
+      }
+      arrival.respond(response)
+      const seconds = this.#parts.nowSeconds() - startedAt
+      traffic.response(cell, rcode, source, seconds, response.length, transport)
+      this.#log(arrival, query, rcode, source, seconds, response.length)
+    } catch (error) {
+      this.#panic(error, query === undefined ? 'a message without a question' : questionText(query))
+    }
+  }
+
+  #panic(error: unknown, question: string): void {
+    this.#parts.traffic.panicked()
+    this.#parts.onPanic(error, question)
   }
 
   #countRequest(cell: number, arrival: Arrival, query: Query, octets: number): void {
@@ -201,4 +242,8 @@ function upstreamQuestionOf(query: Query): UpstreamQuestion {
     checkingDisabled: (query.flags & Flag.CheckingDisabled) !== 0,
     dnssecOk: query.edns?.dnssecOk ?? false,
   }
+}
+
+function questionText(query: Query): string {
+  return `${textOfName(query.question.name)} ${typeName(query.question.type)}`
 }
