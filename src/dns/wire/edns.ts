@@ -60,6 +60,9 @@ export interface Edns {
 /** Extended errors taken over from one OPT; more is noise. */
 const EXTENDED_ERRORS_MAX = 4
 
+/** Octets of an extended error's text that are taken over; an upstream may send 65,000, and we would keep and repeat them. */
+export const EXTENDED_ERROR_TEXT_OCTETS_MAX = 128
+
 const utf8 = new TextDecoder()
 
 /** The OPT record whose fields behind the owner name start at `at`; undefined when an option overruns the rdata. */
@@ -76,7 +79,7 @@ export function readOpt(message: Uint8Array, at: number, rdataEnd: number): Edns
     if (code === OPTION_EXTENDED_ERROR && end - option >= 6 && extendedErrors.length < EXTENDED_ERRORS_MAX) {
       extendedErrors.push({
         code: readUint16(message, option + 4),
-        text: utf8.decode(message.subarray(option + 6, end)).replace(/\0+$/, ''),
+        text: textOf(message.subarray(option + 6, end)),
       })
     }
     option = end
@@ -89,6 +92,15 @@ export function readOpt(message: Uint8Array, at: number, rdataEnd: number): Edns
     extendedErrors,
     wantsKeepalive,
   }
+}
+
+/** The beginning of a text; `''` for what is not UTF-8, which written again would be three times as long. */
+function textOf(octets: Uint8Array): string {
+  let end = Math.min(octets.length, EXTENDED_ERROR_TEXT_OCTETS_MAX)
+  // Never in the middle of a character: 10xxxxxx goes on what stands before it.
+  while (end < octets.length && end > 0 && (octets[end]! & 0xc0) === 0x80) end--
+  const text = utf8.decode(octets.subarray(0, end))
+  return text.includes('\ufffd') ? '' : text.replace(/\0+$/, '')
 }
 
 /** What goes into an OPT of ours. */

@@ -16,6 +16,7 @@ import {
   MESSAGE_OCTETS_MAX,
   NSCOUNT_AT,
   QDCOUNT_AT,
+  Rcode,
   readUint16,
   readUint32,
   writeUint16,
@@ -48,6 +49,9 @@ export function udpOctetsMax(edns: Edns | undefined): number {
 
 export const TCP_OCTETS_MAX = MESSAGE_OCTETS_MAX
 
+/** RFC 2181 section 8: the largest TTL there is. */
+const TTL_MAX = 0x7fff_ffff
+
 /** The bytes of the response; TC is set when a needed record did not fit. */
 export function responseTo(query: Query, answer: Answer, ttls: TtlView, limits: ResponseLimits): Buffer {
   const opt = optFor(query, answer, limits)
@@ -61,7 +65,7 @@ export function responseTo(query: Query, answer: Answer, ttls: TtlView, limits: 
     Flag.RecursionAvailable |
     (query.flags & (Flag.RecursionDesired | Flag.CheckingDisabled)) |
     (answer.flags & (Flag.Authoritative | Flag.Truncated)) |
-    (answer.rcode & Flag.RcodeMask)
+    (tellableRcode(query, answer.rcode) & Flag.RcodeMask)
   if (wantsAuthenticData(query)) flags |= answer.flags & Flag.AuthenticData
 
   let end = answer.message.length
@@ -114,12 +118,22 @@ export function emptyResponse(
 
 function optFor(query: Query, answer: Answer, limits: ResponseLimits): OptToWrite | undefined {
   if (query.edns === undefined) return undefined
-  return {
+  const opt: OptToWrite = {
     dnssecOk: query.edns.dnssecOk,
     rcode: answer.rcode,
     extendedErrors: answer.extendedErrors,
     keepaliveDeciseconds: query.edns.wantsKeepalive ? limits.keepaliveDeciseconds : undefined,
   }
+  // RFC 8914 section 3: extended errors go before any other data does; their texts before they do.
+  const octetsLeft = limits.octetsMax - answer.message.length
+  if (opt.extendedErrors.length === 0 || optOctets(opt) <= octetsLeft) return opt
+  const withoutTexts = { ...opt, extendedErrors: opt.extendedErrors.map(({ code }) => ({ code, text: '' })) }
+  return optOctets(withoutTexts) <= octetsLeft ? withoutTexts : { ...opt, extendedErrors: [] }
+}
+
+/** An rcode above 15 needs an OPT to be told whole: its lower bits alone would be another one, BADVERS even NOERROR. */
+function tellableRcode(query: Query, rcode: number): number {
+  return query.edns === undefined && rcode > Flag.RcodeMask ? Rcode.ServFail : rcode
 }
 
 /** RFC 6840 section 5.8: AD is for those who showed that they understand it. */
@@ -130,7 +144,9 @@ function wantsAuthenticData(query: Query): boolean {
 function writeTtls(response: Buffer, ttlOffsets: Uint16Array, view: TtlView): void {
   if (view === TTLS_AS_THEY_ARE) return
   for (const at of ttlOffsets) {
-    const ttl = Math.min(Math.max(readUint32(response, at), view.minSeconds), view.maxSeconds)
+    const told = readUint32(response, at)
+    // RFC 2181 section 8: with the top bit set it means zero.
+    const ttl = Math.min(Math.max(told > TTL_MAX ? 0 : told, view.minSeconds), view.maxSeconds)
     writeUint32(response, at, Math.max(0, ttl - view.ageSeconds))
   }
 }

@@ -71,4 +71,36 @@ suite('response', () => {
       assert.equal(message.additionals?.length, query.edns === undefined ? 0 : 1)
     })
   }
+
+  const withErrors = (texts: readonly string[]) => ({
+    ...many(5),
+    extendedErrors: texts.map((text, code) => ({ code, text })),
+  })
+
+  test('keeps the records and leaves extended errors out when not both fit', () => {
+    const long = responseTo(WITH_OPT, withErrors(['x'.repeat(400), 'y'.repeat(400)]), TTLS_AS_THEY_ARE, udp(WITH_OPT))
+    assert.ok(long.length <= 512)
+    const message = decodeMessage(long)
+    assert.deepEqual([message.flag_tc, message.answers?.length], [false, 5])
+    assert.ok(long.includes(Buffer.from('000f00020001', 'hex')), 'the codes stay where the texts do not fit')
+    const full = { ...many(100), extendedErrors: [{ code: 3, text: '' }] }
+    const cut = responseTo(WITH_OPT, full, TTLS_AS_THEY_ARE, udp(WITH_OPT))
+    assert.ok(cut.length <= 512)
+    assert.ok(!cut.includes(Buffer.from('000f00020003', 'hex')), 'no error takes the room of a record')
+  })
+
+  test('says SERVFAIL for an rcode above 15 to a client that cannot read it, never its lower bits', () => {
+    const badVersion = { ...many(0), rcode: 16 }
+    assert.equal(responseTo(PLAIN, badVersion, TTLS_AS_THEY_ARE, udp(PLAIN))[3]! & 0x0f, 2)
+    assert.equal(responseTo(WITH_OPT, badVersion, TTLS_AS_THEY_ARE, udp(WITH_OPT))[3]! & 0x0f, 0)
+  })
+
+  test('tells a ttl with the top bit set as zero (RFC 2181 section 8)', () => {
+    const answer = many(1)
+    const message = Buffer.from(answer.message)
+    message.writeUInt32BE(0x8000_0010, answer.ttlOffsets[0])
+    const view = { ageSeconds: 0, minSeconds: 0, maxSeconds: 30 }
+    const response = responseTo(PLAIN, { ...answer, message }, view, udp(PLAIN))
+    assert.equal(response.readUInt32BE(answer.ttlOffsets[0]), 0)
+  })
 })
