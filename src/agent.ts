@@ -8,6 +8,7 @@ import { randomFillSync } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { cachePages } from './agent/cache-pages.ts'
+import { watchKubeDnsConfig, withKubeDnsRoutes } from './agent/kube-dns-routes.ts'
 import { routesOf, zoneName } from './agent/routes.ts'
 import { type FollowedGroup, openGroup } from './agent/upstreams.ts'
 import type { Config, LoadedConfig } from './config/config.ts'
@@ -88,6 +89,9 @@ class Agent implements RunningAgent {
   readonly #metrics: Metrics
   readonly #slowPath: SlowPath
   readonly #stops: { readonly what: string; stop(): Promise<void> | void }[] = []
+  /** As the file has it, but for what waits for a restart. */
+  #written: Config
+  /** With the routes of the kube-dns ConfigMap: what every part is made from. */
   #config: Config
   #hash: string
   #appliedAtSeconds = Date.now() / 1000
@@ -101,14 +105,16 @@ class Agent implements RunningAgent {
   #stopping: Promise<void> | undefined
 
   constructor(options: AgentOptions) {
+    this.#written = options.config
     this.#config = options.config
     this.#configPath = options.configPath
     this.#hash = options.hash
     this.#version = options.version
     this.#log = createLog(options.config.log.level)
+    this.#config = withKubeDnsRoutes(options.config, this.#log)
     this.#recordCache = new RecordCache(options.config.cache.maxBytes)
     this.#metrics = createMetrics(this.#metricSources())
-    this.#groups = this.#openGroups(options.config)
+    this.#groups = this.#openGroups(this.#config)
     this.#resolver = this.#newResolver()
     this.#slowPath = new SlowPath({
       resolver: () => this.#resolver,
@@ -116,6 +122,7 @@ class Agent implements RunningAgent {
       queryLog: () => ({ level: this.#config.log.queries, query: (fields) => this.#log.info('query', fields) }),
       nowSeconds,
       onPanic: (error, question) => this.#reportPanic(error, question),
+      rotates: () => this.#config.cache.rotate,
       keepaliveDeciseconds: Math.floor(options.config.tcp.idleTimeoutMs / 100),
     })
   }
@@ -261,6 +268,14 @@ class Agent implements RunningAgent {
   }
 
   #watchConfig(): void {
+    const directory = this.#written.kubeDnsConfigDirectory
+    if (directory !== null) {
+      const stop = watchKubeDnsConfig(directory, () => {
+        this.#apply()
+        this.#log.info('kube-dns-config-applied', { directory })
+      })
+      this.#onStop('kube-dns configuration watch', stop)
+    }
     if (this.#configPath === undefined) return
     const stop = watchConfig(this.#configPath, this.#hash, {
       onChange: (loaded) => this.#reload(loaded),
@@ -283,24 +298,29 @@ class Agent implements RunningAgent {
       (section) => !isDeepStrictEqual(wanted[section], this.#config[section]),
     )
     if (wanted.cache.maxBytes !== this.#config.cache.maxBytes) waiting.push('cache.maxBytes')
+    if (wanted.kubeDnsConfigDirectory !== this.#written.kubeDnsConfigDirectory) waiting.push('kubeDnsConfigDirectory')
     if (!isDeepStrictEqual(sourceOf(wanted), sourceOf(this.#config))) waiting.push('clusterset zones or source')
     if (waiting.length > 0) this.#log.warn('config-needs-restart', { sections: waiting })
 
     // What waits stays as it is in every part: records are made for the zones that there were at the start.
-    const { zones } = this.#config.clusterset
-    const config: Config = { ...wanted, clusterset: { ...wanted.clusterset, zones } }
-    const before = this.#groups
-    this.#groups = this.#openGroups(config)
-    this.#config = config
+    const { zones } = this.#written.clusterset
+    this.#written = { ...wanted, clusterset: { ...wanted.clusterset, zones } }
     this.#hash = hash
     this.#appliedAtSeconds = Date.now() / 1000
-    this.#log.setLevel(config.log.level)
+    this.#log.setLevel(wanted.log.level)
+    this.#apply()
+    this.#log.info('config-applied', { hash })
+  }
+
+  /** Gives every part that can change while running what the configuration and the ConfigMap of kube-dns say now. */
+  #apply(): void {
+    this.#config = withKubeDnsRoutes(this.#written, this.#log)
+    const before = this.#groups
+    this.#groups = this.#openGroups(this.#config)
     this.#resolver = this.#newResolver()
     this.#announceCells()
-    this.#log.info('config-applied', { hash })
-    this.#stopGroups(before.filter((group) => !this.#groups.includes(group))).catch((error: unknown) =>
-      this.#log.error('stop-failed', { error: textOf(error) }),
-    )
+    const gone = before.filter((group) => !this.#groups.includes(group))
+    this.#stopGroups(gone).catch((error: unknown) => this.#log.error('stop-failed', { error: textOf(error) }))
   }
 
   #openGroups(config: Config): FollowedGroup[] {

@@ -200,12 +200,9 @@ const cache = z.strictObject({
       }),
     })
     .prefault({}),
-  rotate: z
-    .boolean()
-    .default(false)
-    .meta({
-      description: `Rotate the A and AAAA records of upstream answers from response to response. Off: they keep the order of the upstream, which may mean something.${NOT_YET}`,
-    }),
+  rotate: z.boolean().default(false).meta({
+    description: `Rotate the A and AAAA records of upstream answers from response to response. Off: they keep the order of the upstream, which may mean something.`,
+  }),
 })
 
 export const configSchema = z.strictObject({
@@ -219,14 +216,9 @@ export const configSchema = z.strictObject({
       description:
         'Where names outside the clusterset zones go. Names that no entry holds are REFUSED: give "." a route.',
     }),
-  kubeDnsConfigDirectory: z
-    .string()
-    .min(1)
-    .nullable()
-    .default(null)
-    .meta({
-      description: `Directory where the ConfigMap of kube-dns is mounted; its stubDomains and upstreamNameservers become routes. null: there is none.${NOT_YET}`,
-    }),
+  kubeDnsConfigDirectory: z.string().min(1).nullable().default(null).meta({
+    description: `Directory where the ConfigMap of kube-dns is mounted; its stubDomains and upstreamNameservers become routes, which win over forward entries for the same zone. A change is seen within seconds. null: there is none.`,
+  }),
   cache: cache.prefault({}),
   udp: z
     .strictObject({

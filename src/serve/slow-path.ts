@@ -18,6 +18,7 @@ import {
   TTLS_AS_THEY_ARE,
   udpOctetsMax,
 } from '../dns/wire/response.ts'
+import { rotateAddresses } from '../dns/wire/rotate.ts'
 import type { UpstreamQuestion } from '../dns/wire/upstream-query.ts'
 import { type Arrival, Transport } from './query-handler.ts'
 import type { AnswerSource, Resolution, ResolveObserver, Resolver } from './resolve.ts'
@@ -59,6 +60,8 @@ export interface SlowPathParts {
   nowSeconds(): number
   /** An exception that one query caused; that query gets SERVFAIL. */
   onPanic(error: unknown, question: string): void
+  /** Whether the addresses of upstream answers move on from response to response. */
+  rotates(): boolean
   /** Idle time-out that a TCP client is told, in units of 100 ms. */
   readonly keepaliveDeciseconds: number
 }
@@ -79,6 +82,7 @@ interface Departure {
 
 export class SlowPath {
   readonly #parts: SlowPathParts
+  #rotation = 0
 
   constructor(parts: SlowPathParts) {
     this.#parts = parts
@@ -137,6 +141,8 @@ export class SlowPath {
     let response: Buffer
     try {
       response = responseTo(query, answer, ttls, this.#limitsOf(arrival, query))
+      const isUpstreamAnswer = source === 'cache' || source === 'forward'
+      if (isUpstreamAnswer && this.#parts.rotates()) rotateAddresses(response, this.#rotation++)
     } catch (error) {
       this.#fail(arrival, query, error, startedAt)
       return

@@ -15,7 +15,7 @@
  *     upstream fails <reason>                  timeout or unreachable
  *     upstream is asked <n> times              since the beginning
  *     upstream is silent                       says so to the reader; questions simply wait
- *     settings <key>=<value> ...               before the first line: maxTtl, minTtl, maxNegativeTtl, stale, prefetch
+ *     settings <key>=<value> ...               before the first line: maxTtl, minTtl, maxNegativeTtl, stale, prefetch, rotate
  *
  * Records are `name ttl type data`, several divided by commas.
  */
@@ -112,6 +112,7 @@ class Stage {
       onPanic: (error) => {
         throw error
       },
+      rotates: () => settings['rotate'] === 'on',
       keepaliveDeciseconds: 100,
     })
   }

@@ -42,6 +42,7 @@ suite('agent, end to end', () => {
       'www.example.com. 60 IN A 192.0.2.80',
       'www.example.com. 60 IN TYPE65280 \\# 3 abcdef',
       'once.example.com. 60 IN A 192.0.2.81',
+      'www.acme.local. 60 IN A 192.0.2.82',
     ])
     manifests = await mkdtemp(join(tmpdir(), 'nodelocal-mcs-manifests-'))
     await cp(EXAMPLES, manifests, { recursive: true })
@@ -196,6 +197,26 @@ suite('agent, end to end', () => {
       () => agent.output(),
     )
     assert.match(await dig('web.shop.svc.clusterset.local', 'A'), /\s7\s+IN\s+A\s+10\.42\.0\.80/)
+  })
+
+  test('takes stub domains from the ConfigMap of kube-dns, and reports what is wrong in it', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'nodelocal-mcs-kube-dns-'))
+    const stubDomains = { 'acme.local': [`127.0.0.1:${unbound.port}`], 'bad.local': ['dns.example'] }
+    await writeFile(join(directory, 'stubDomains'), JSON.stringify(stubDomains))
+    const other = await startAgentProcess({
+      clusterset: { source: 'none' },
+      forward: [],
+      kubeDnsConfigDirectory: directory,
+    })
+    try {
+      const ask = async (name: string) => (await run('dig', ['@127.0.0.1', '-p', String(other.port), name, 'A'])).stdout
+      assert.match(await ask('www.acme.local'), /192\.0\.2\.82/)
+      assert.match(await ask('www.example.com'), /status: REFUSED/)
+      assert.match(other.output(), /kube-dns-config-problem.*bad\.local/)
+    } finally {
+      await other.stop()
+      await rm(directory, { recursive: true, force: true })
+    }
   })
 
   test('answers a cached name, stale if it must, when the upstream is gone', async () => {

@@ -58,6 +58,7 @@ function slowPath(onPanic: (error: unknown) => void): SlowPath {
     queryLog: () => ({ level: 'all', query: nothing }),
     nowSeconds: () => 0,
     onPanic,
+    rotates: () => true,
     keepaliveDeciseconds: 100,
   })
 }

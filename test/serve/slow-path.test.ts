@@ -49,6 +49,7 @@ function bench(route: Route) {
     queryLog: () => ({ level: 'none', query: nothing }),
     nowSeconds: () => 0,
     onPanic: (error) => panics.push(error),
+    rotates: () => false,
     keepaliveDeciseconds: 100,
   })
   const ask = (respond: Arrival['respond'] = (response) => responses.push(response), transport: Transport = 0) =>
