@@ -16,6 +16,8 @@ import { watchConfig } from './config/config-watch.ts'
 import { splitHostPort } from './config/syntax.ts'
 import { type ControlPlane, startControlPlane } from './control/control-plane.ts'
 import { isImpossibleSearchName } from './dns/policy/search-suffix.ts'
+import { textOfName } from './dns/wire/name.ts'
+import { typeName } from './dns/wire/record-type.ts'
 import { Zone } from './dns/zone/zone.ts'
 import { CounterLabels, TrafficCounters } from './observe/counters.ts'
 import { openHttpListener } from './observe/http.ts'
@@ -364,6 +366,10 @@ class Agent implements RunningAgent {
           return isImpossible
         },
         nowSeconds,
+        onPanic: (error, { name, type }) => {
+          this.#traffic.panicked()
+          this.#reportPanic(error, `${textOfName(name)} ${typeName(type)}`)
+        },
         after: (delayMs, call) => {
           const timer = setTimeout(call, delayMs)
           return () => clearTimeout(timer)

@@ -18,6 +18,7 @@ import type { Name } from '../dns/wire/name.ts'
 import type { Question } from '../dns/wire/query.ts'
 import { TTLS_AS_THEY_ARE, type TtlView } from '../dns/wire/response.ts'
 import type { UpstreamQuestion } from '../dns/wire/upstream-query.ts'
+import type { UpstreamResponse } from '../dns/wire/upstream-response.ts'
 import type { CacheEntry, RecordCache } from './cache/record-cache.ts'
 import type { ForwardResult, UpstreamGroup } from './forward/forwarder-contract.ts'
 
@@ -53,12 +54,17 @@ export interface ResolveParts {
   /** Whether the name can only be a search suffix put behind a clusterset name; told NXDOMAIN here. */
   isImpossibleSearchName(name: Name): boolean
   nowSeconds(): number
+  /** An exception in a refresh that no client waits for. */
+  onPanic(error: unknown, question: Question): void
   /** Calls back once after `delayMs`; the function returned cancels that. */
   after(delayMs: number, call: () => void): () => void
 }
 
 /** RFC 8767 section 5: after a failed refresh a stale answer is served for this long before another is tried. */
 export const STALE_RECHECK_SECONDS = 30
+
+/** Rcodes above this need an OPT to be told. */
+const HEADER_RCODE_MAX = 15
 
 const NO_ROUTE: readonly ExtendedError[] = [{ code: ExtendedErrorCode.Other, text: 'no upstream for this name' }]
 const STALE: ExtendedError = { code: ExtendedErrorCode.StaleAnswer, text: '' }
@@ -156,11 +162,20 @@ export class Resolver {
         isSettled = true
         settle(stale())
       })
-      fresh.then((resolution) => {
-        if (isSettled) return
-        cancel()
-        settle(resolution ?? stale())
-      }, fail)
+      fresh.then(
+        (resolution) => {
+          if (isSettled) return
+          cancel()
+          settle(resolution ?? stale())
+        },
+        (error: unknown) => {
+          this.#refreshes.delete(key)
+          cancel()
+          // Whoever waited has the stale answer already, or else fails with this.
+          if (isSettled) this.#parts.onPanic(error, question)
+          else fail(error)
+        },
+      )
     })
   }
 
@@ -177,15 +192,21 @@ export class Resolver {
     if (refresh.isUnderWay || now - refresh.failedAtSeconds < 1) return
     refresh.isUnderWay = true
     observer.prefetched()
-    void route.upstreams.forward(question).then((result) => {
-      if (isFailure(result)) {
-        refresh.isUnderWay = false
-        refresh.failedAtSeconds = this.#parts.nowSeconds()
-        return
-      }
-      this.#refreshes.delete(key)
-      this.#learn(key, question, route, result)
-    })
+    route.upstreams
+      .forward(question)
+      .then((result) => {
+        if (isFailure(result)) {
+          refresh.isUnderWay = false
+          refresh.failedAtSeconds = this.#parts.nowSeconds()
+          return
+        }
+        this.#refreshes.delete(key)
+        this.#learn(key, question, route, result)
+      })
+      .catch((error: unknown) => {
+        this.#refreshes.delete(key)
+        this.#parts.onPanic(error, question)
+      })
   }
 
   #refreshOf(key: CacheKey): Refresh {
@@ -215,12 +236,8 @@ export class Resolver {
     }
     const { response, upstream } = result
     const lifetime = lifetimeOf(response, limits)
-    // Some upstreams leave the question out of a refusal; the client gets it all the same.
-    const answer =
-      response.question === undefined
-        ? authoredAnswer(question, response.rcode, [], response.answer.extendedErrors)
-        : response.answer
-    if (lifetime.kind === 'failure') {
+    const answer = answerFor(question, response)
+    if (lifetime.kind === 'failure' && lifetime.seconds > 0) {
       this.#keepFailure(key, answer, route, upstream, now)
       return { answer, ttls: this.#view(lifetime.kind, lifetime.seconds, 0), source: 'forward' }
     }
@@ -284,6 +301,15 @@ function staleResolution(kept: CacheEntry): Resolution {
     ttls: STALE_TTLS,
     source: 'cache',
   }
+}
+
+/** What a response says to the client. */
+function answerFor(question: Question, response: UpstreamResponse): Answer {
+  const { rcode, answer } = response
+  // BADVERS, BADCOOKIE and their like are between us and the upstream (RFC 6891 section 6.1.3): to a client they would lie about us.
+  if (rcode > HEADER_RCODE_MAX) return authoredAnswer(question, Rcode.ServFail, [], answer.extendedErrors)
+  // Some upstreams leave the question out of a refusal; the client gets it all the same.
+  return response.question === undefined ? authoredAnswer(question, rcode, [], answer.extendedErrors) : answer
 }
 
 /** Whether a stale answer is better than this: no response, or one that says nothing about the name. */

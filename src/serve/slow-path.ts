@@ -6,6 +6,7 @@
 
 import { type Acceptance, accept } from '../dns/policy/accept.ts'
 import { authoredAnswer } from '../dns/wire/authored.ts'
+import { type ExtendedError, ExtendedErrorCode } from '../dns/wire/edns.ts'
 import { FLAGS_AT, Flag, Rcode, rcodeName, readUint16 } from '../dns/wire/header.ts'
 import { textOfName } from '../dns/wire/name.ts'
 import type { Query } from '../dns/wire/query.ts'
@@ -65,6 +66,10 @@ export interface SlowPathParts {
   /** Idle time-out that a TCP client is told, in units of 100 ms. */
   readonly keepaliveDeciseconds: number
 }
+
+const NO_WHOLE_ANSWER: readonly ExtendedError[] = [
+  { code: ExtendedErrorCode.NetworkError, text: 'the upstream gave a truncated answer only' },
+]
 
 /** The zone label of what never got as far as a zone, as CoreDNS has it. */
 const DROPPED_ZONE = 'dropped'
@@ -137,7 +142,10 @@ export class SlowPath {
   }
 
   #respond(arrival: Arrival, query: Query, resolution: Resolution, cell: number, startedAt: number): void {
-    const { answer, ttls, source } = resolution
+    const { ttls, source } = resolution
+    // Over TCP nobody asks again: part of an answer would be taken for the whole of it.
+    const isUseless = arrival.transport === Transport.Tcp && (resolution.answer.flags & Flag.Truncated) !== 0
+    const answer = isUseless ? authoredAnswer(query.question, Rcode.ServFail, [], NO_WHOLE_ANSWER) : resolution.answer
     let response: Buffer
     try {
       response = responseTo(query, answer, ttls, this.#limitsOf(arrival, query))

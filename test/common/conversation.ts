@@ -84,6 +84,9 @@ class Stage {
       prefetch: settings['prefetch'] === 'on',
       isImpossibleSearchName: () => false,
       nowSeconds: () => this.now,
+      onPanic: (error) => {
+        throw error
+      },
       after: (delayMs, call) => {
         const timer = { at: this.now + delayMs / 1000, call }
         this.#timers.push(timer)

@@ -38,6 +38,7 @@ function slowPath(onPanic: (error: unknown) => void): SlowPath {
     prefetch: false,
     isImpossibleSearchName: () => false,
     nowSeconds: () => 0,
+    onPanic,
     after: () => () => undefined,
   })
   const nothing = () => undefined

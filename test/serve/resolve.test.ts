@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, type TestContext, test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { RouteTable } from '../../src/dns/policy/route.ts'
 import { ROOT } from '../../src/dns/wire/name.ts'
 import type { UpstreamResponse } from '../../src/dns/wire/upstream-response.ts'
@@ -16,6 +17,7 @@ const NAME_ERROR = upstreamResponse({ name: 'www.example', rcode: 3, authorities
 /** A resolver with one upstream in the test's hand: its answers, its silence, and the clock. */
 function bench(t: TestContext, settings: { serveStale?: boolean; prefetch?: boolean; maxTtlSeconds?: number } = {}) {
   let now = 0
+  const panics: unknown[] = []
   let timers: { at: number; call: () => void }[] = []
   const asked: ((result: ForwardResult) => void)[] = []
   let reply: ForwardResult | undefined
@@ -42,6 +44,7 @@ function bench(t: TestContext, settings: { serveStale?: boolean; prefetch?: bool
     prefetch: settings.prefetch ?? false,
     isImpossibleSearchName: () => false,
     nowSeconds: () => now,
+    onPanic: (error) => panics.push(error),
     after: (delayMs, call) => {
       const timer = { at: now + delayMs / 1000, call }
       timers.push(timer)
@@ -59,6 +62,7 @@ function bench(t: TestContext, settings: { serveStale?: boolean; prefetch?: bool
   return {
     asked,
     counts,
+    panics,
     timersLeft: () => timers.length,
     says(response: UpstreamResponse): void {
       reply = { kind: 'response', response, upstream: 'u' }
@@ -174,6 +178,47 @@ suite('resolve', () => {
     assert.equal(it.counts.prefetches, 1)
   })
 
+  for (const [what, response] of [
+    ['a truncated answer', upstreamResponse({ name: 'www.example', flags: 0x0200 })],
+    ['no data without a SOA', upstreamResponse({ name: 'www.example' })],
+  ] as const) {
+    test(`never keeps ${what}, not even as a failure`, async (t) => {
+      const it = bench(t)
+      it.says(response)
+      await it.ask()
+      const second = await it.ask()
+      assert.deepEqual([it.asked.length, second.source, errorCodes(second)], [2, 'forward', []])
+    })
+  }
+
+  test('says SERVFAIL when the upstream complains of the EDNS between it and us', async (t) => {
+    const it = bench(t)
+    it.says({ ...upstreamResponse({ name: 'www.example' }), rcode: 16 })
+    assert.equal((await it.ask()).answer.rcode, 2)
+  })
+
+  test('remembers a refusal that leaves the question out', async (t) => {
+    const it = bench(t)
+    it.says({ ...upstreamResponse({ name: 'www.example', rcode: 5 }), question: undefined })
+    await it.ask()
+    assert.equal((await it.ask()).answer.rcode, 5)
+    assert.equal(it.asked.length, 1)
+  })
+
+  test('tells of a refresh that fails by our own mistake, and refreshes again', async (t) => {
+    const it = bench(t, { prefetch: true })
+    it.says(answerOf(30))
+    for (let i = 0; i < 4; i++) await it.ask()
+    it.goTo(27)
+    it.says({ ...answerOf(30), facts: undefined } as unknown as UpstreamResponse)
+    await it.ask()
+    await nextTurn()
+    assert.equal(it.panics.length, 1)
+    it.says(answerOf(30))
+    await it.ask()
+    assert.equal(it.counts.prefetches, 2)
+  })
+
   test('refuses a name that no route leads to', async (t) => {
     const recordCache = new RecordCache(1 << 20)
     t.after(() => recordCache.close())
@@ -184,6 +229,7 @@ suite('resolve', () => {
       prefetch: false,
       isImpossibleSearchName: () => false,
       nowSeconds: () => 0,
+      onPanic: assert.fail,
       after: () => () => undefined,
     })
     const observer = { cacheHit() {}, cacheMiss() {}, staleServed() {}, prefetched() {} }

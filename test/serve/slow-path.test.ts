@@ -30,6 +30,7 @@ function bench(route: Route) {
     prefetch: false,
     isImpossibleSearchName: () => false,
     nowSeconds: () => 0,
+    onPanic: (error) => panics.push(error),
     after: () => () => undefined,
   })
   const path = new SlowPath({
@@ -102,6 +103,16 @@ suite('slow path', () => {
       assert.equal(it.panics.length, 1)
     })
   }
+
+  test('says SERVFAIL over TCP, and TC over UDP, when the upstream gave only a truncated answer', async () => {
+    const response = upstreamResponse({ name: 'www.example', flags: 0x0200 })
+    const it = bench(forwardRoute({ ...RESPONSE, response }))
+    it.ask(undefined, Transport.Tcp)
+    it.ask(undefined, Transport.Udp)
+    await nextTurn()
+    const flags = it.responses.map((response) => Buffer.from(response).readUInt16BE(2).toString(16))
+    assert.deepEqual(flags, ['8182', '8380'])
+  })
 
   for (const [when, route] of [
     ['at once', zoneRoute((question) => authoredAnswer(question, 0, []))],

@@ -37,9 +37,12 @@ const NOT_KEPT: Lifetime = { kind: 'failure', seconds: 0 }
 export function lifetimeOf(response: UpstreamResponse, limits: LifetimeLimits): Lifetime {
   const { facts, rcode } = response
   // A truncated answer is a promise of another one over TCP, not an answer (RFC 2181 section 9).
-  if (response.isTruncated || response.question === undefined) return NOT_KEPT
+  if (response.isTruncated) return NOT_KEPT
+  const isAboutName = rcode === Rcode.NoError || rcode === Rcode.NxDomain
+  // Some leave the question out of a refusal; what says something about a name has to say which.
+  if (isAboutName && response.question === undefined) return NOT_KEPT
   if (rcode === Rcode.NoError && facts.hasAnswer) return positive(facts.ttlSecondsMin ?? 0, limits)
-  if (rcode === Rcode.NxDomain || rcode === Rcode.NoError) {
+  if (isAboutName) {
     // Without a SOA nobody said how long the name stays away (RFC 2308 section 5).
     if (facts.negativeTtlSeconds === undefined) return NOT_KEPT
     const ttl = Math.min(facts.negativeTtlSeconds, facts.ttlSecondsMin ?? facts.negativeTtlSeconds)
