@@ -1,9 +1,9 @@
 /**
- * Many deadlines, one timer. Setting and cancelling cost an assignment; a deadline is never early and two ticks late
- * at most.
+ * Many deadlines, one timer. Setting and cancelling cost a few assignments and leave nothing behind; a deadline is never
+ * early and two ticks late at most.
  *
- * A cancelled or moved deadline leaves a ghost in its old slot until the wheel comes by, so memory is bounded by the
- * deadlines set within `HORIZON_MS`.
+ *    slots   [0] [1] [2] ... [1023]      each a ring of the deadlines that are due in one tick
+ *                 ^ the hand moves one slot a tick
  */
 
 export const TICK_MS = 10
@@ -11,16 +11,20 @@ const SLOTS = 1024
 /** Longer waits are cut to this. */
 export const HORIZON_MS = TICK_MS * (SLOTS - 2)
 
-/** Something that waits. The fields are the wheel's; others leave them alone. */
+/** Something that waits. The fields are the wheel's; others start a deadline with `NOT_WAITING` and leave them alone. */
 export interface Deadline {
-  /** The tick at which it is due; -1: not waiting. */
   dueTick: number
+  before: Deadline | undefined
+  after: Deadline | undefined
   deadlineReached(): void
 }
 
+/** `dueTick` of a deadline that is in no slot. */
+export const NOT_WAITING = -1
+
 export class DeadlineWheel {
   readonly #nowMs: () => number
-  readonly #slots: Deadline[][] = Array.from({ length: SLOTS }, () => [])
+  readonly #slots = Array.from({ length: SLOTS }, ringHead)
   #tick: number
   #waiting = 0
   #timer: NodeJS.Timeout | undefined
@@ -32,19 +36,31 @@ export class DeadlineWheel {
 
   /** Calls `deadlineReached` after `delayMs`; a deadline that was waiting already is moved. */
   set(deadline: Deadline, delayMs: number): void {
+    this.cancel(deadline)
     const now = Math.floor(this.#nowMs() / TICK_MS)
     // Nothing was waiting: the ticks that went by meanwhile were nobody's.
     if (this.#waiting === 0) this.#tick = now
     // The tick that is under way does not count: a deadline is never early.
     const ticks = 1 + Math.ceil(Math.max(0, Math.min(delayMs, HORIZON_MS)) / TICK_MS)
     deadline.dueTick = Math.min(now + ticks, this.#tick + SLOTS - 1)
-    this.#slots[deadline.dueTick % SLOTS]!.push(deadline)
+    const head = this.#slots[deadline.dueTick % SLOTS]!
+    deadline.after = head
+    deadline.before = head.before
+    head.before!.after = deadline
+    head.before = deadline
     this.#waiting++
     this.#timer ??= setInterval(() => this.advance(), TICK_MS).unref()
   }
 
+  /** Forgets a deadline; one that does not wait stays as it is. */
   cancel(deadline: Deadline): void {
-    deadline.dueTick = -1
+    if (deadline.dueTick === NOT_WAITING) return
+    deadline.dueTick = NOT_WAITING
+    deadline.before!.after = deadline.after
+    deadline.after!.before = deadline.before
+    deadline.before = undefined
+    deadline.after = undefined
+    this.#waiting--
   }
 
   /** Calls all deadlines that are due. The timer does this; a test with a clock of its own may. */
@@ -54,14 +70,12 @@ export class DeadlineWheel {
     const until = Math.min(now, this.#tick + SLOTS)
     while (this.#tick < until) {
       this.#tick++
-      const slot = this.#slots[this.#tick % SLOTS]!
-      if (slot.length === 0) continue
-      const due = slot.splice(0)
-      this.#waiting -= due.length
-      for (const deadline of due) {
-        if (deadline.dueTick !== this.#tick) continue
-        deadline.dueTick = -1
-        deadline.deadlineReached()
+      const head = this.#slots[this.#tick % SLOTS]!
+      // What is set meanwhile goes into other slots: this ring only becomes shorter.
+      while (head.after !== head) {
+        const due = head.after!
+        this.cancel(due)
+        due.deadlineReached()
       }
     }
     this.#tick = Math.max(this.#tick, now)
@@ -73,4 +87,11 @@ export class DeadlineWheel {
     clearInterval(this.#timer)
     this.#timer = undefined
   }
+}
+
+function ringHead(): Deadline {
+  const head: Deadline = { dueTick: NOT_WAITING, before: undefined, after: undefined, deadlineReached() {} }
+  head.before = head
+  head.after = head
+  return head
 }

@@ -12,7 +12,7 @@
 
 import { Rcode } from '../../dns/wire/header.ts'
 import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
-import type { Deadline, DeadlineWheel } from './deadline-wheel.ts'
+import { type Deadline, type DeadlineWheel, NOT_WAITING } from './deadline-wheel.ts'
 import type { ExchangeListener, ExchangeResult } from './exchange.ts'
 import type { ForwardResult } from './forwarder-contract.ts'
 import type { Upstream, UpstreamExchange } from './upstream.ts'
@@ -45,7 +45,9 @@ interface Candidate {
 }
 
 export class Flight implements Deadline {
-  dueTick = -1
+  dueTick = NOT_WAITING
+  before: Deadline | undefined
+  after: Deadline | undefined
   readonly #question: UpstreamQuestion
   readonly #settings: FlightSettings
   readonly #parts: FlightParts

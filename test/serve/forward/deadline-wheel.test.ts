@@ -1,13 +1,24 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { type Deadline, DeadlineWheel, HORIZON_MS, TICK_MS } from '../../../src/serve/forward/deadline-wheel.ts'
+import {
+  type Deadline,
+  DeadlineWheel,
+  HORIZON_MS,
+  NOT_WAITING,
+  TICK_MS,
+} from '../../../src/serve/forward/deadline-wheel.ts'
 
 /** A wheel and the clock in the test's hand. */
 function wheelAt(startMs: number) {
   let nowMs = startMs
   const wheel = new DeadlineWheel(() => nowMs)
   const reached: string[] = []
-  const deadline = (name: string): Deadline => ({ dueTick: -1, deadlineReached: () => void reached.push(name) })
+  const deadline = (name: string): Deadline => ({
+    dueTick: NOT_WAITING,
+    before: undefined,
+    after: undefined,
+    deadlineReached: () => void reached.push(name),
+  })
   const pass = (ms: number): string[] => {
     nowMs += ms
     wheel.advance()
