@@ -1,9 +1,11 @@
 /** The upstreams of the configuration's routes: addresses as written, resolv.conf files followed, loops left out. */
 
 import { readFileSync, unwatchFile, watchFile } from 'node:fs'
+import { networkInterfaces } from 'node:os'
 import type { Config } from '../config/config.ts'
 import { canonicalAddress, defaultPort, parseUpstream } from '../config/syntax.ts'
 import { parseResolvConf } from '../dns/policy/resolv-conf.ts'
+import { type Name, nameFromText } from '../dns/wire/name.ts'
 import type { Log } from '../observe/log.ts'
 import { type UpstreamAddress, type UpstreamTransport, upstreamName } from '../serve/forward/exchange.ts'
 import { createUpstreamGroup, type ForwardingGroup, type GroupParts } from '../serve/forward/forwarder.ts'
@@ -30,13 +32,15 @@ export interface FollowedGroup {
 /** The upstream group of one route; `ownAddresses` are never asked, for that is how loops begin. */
 export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts: GroupParts, log: Log): FollowedGroup {
   const files = route.upstreams.map(parseUpstream).flatMap((one) => (one.kind === 'resolv-conf' ? [one.path] : []))
-  const list = () => withoutOwn(upstreamsOf(route, log), own, log)
+  const lastGood = new Map<string, readonly string[]>()
+  const list = () => withoutOwn(upstreamsOf(route, lastGood, log), own, log)
   const group = createUpstreamGroup(
     {
       upstreams: list(),
       transport: route.transport,
       maxInFlight: route.maxInFlight,
       randomCase: route.randomizeCase,
+      loopZone: zoneOf(route),
     },
     { ...parts, log },
   )
@@ -57,14 +61,21 @@ export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts:
   }
 }
 
-function upstreamsOf(route: RouteConfig, log: Log): UpstreamAddress[] {
+/** A zone below which a query that is sent out would come back to this route, if it comes back at all. */
+function zoneOf(route: RouteConfig): Name {
+  const name = nameFromText(route.zones[0] ?? '.')
+  if (name === undefined) throw new Error(`the configuration let the name ${route.zones[0]} through`)
+  return name
+}
+
+function upstreamsOf(route: RouteConfig, lastGood: Map<string, readonly string[]>, log: Log): UpstreamAddress[] {
   const port = defaultPort(route.transport)
   return route.upstreams.map(parseUpstream).flatMap((upstream): UpstreamAddress[] => {
     switch (upstream.kind) {
       case 'address':
         return [{ address: upstream.address, port: upstream.port ?? port, serverName: upstream.serverName }]
       case 'resolv-conf':
-        return nameserversIn(upstream.path, log).map((address) => ({ address, port }))
+        return nameserversIn(upstream.path, lastGood, log).map((address) => ({ address, port }))
       case 'problem':
         // The configuration was validated; this is our mistake, not the operator's.
         throw new Error(`an upstream of the configuration ${upstream.text}`)
@@ -72,24 +83,37 @@ function upstreamsOf(route: RouteConfig, log: Log): UpstreamAddress[] {
   })
 }
 
-function nameserversIn(path: string, log: Log): string[] {
+/** The name servers of a file; what it last had, while it is missing, unreadable or half written. */
+function nameserversIn(path: string, lastGood: Map<string, readonly string[]>, log: Log): readonly string[] {
   let text: string
   try {
     text = readFileSync(path, 'utf8')
   } catch (error) {
     log.error('resolv-conf-unreadable', { path, error: error instanceof Error ? error.message : String(error) })
-    return []
+    return lastGood.get(path) ?? []
   }
   const { nameservers, problems } = parseResolvConf(text, (word) => canonicalAddress(word) !== undefined)
   for (const problem of problems) log.warn('resolv-conf-problem', { path, problem })
-  if (nameservers.length === 0) log.error('resolv-conf-empty', { path })
-  return nameservers.map((nameserver) => canonicalAddress(nameserver)!)
+  if (nameservers.length === 0) {
+    log.error('resolv-conf-empty', { path })
+    return lastGood.get(path) ?? []
+  }
+  const addresses = nameservers.map((nameserver) => canonicalAddress(nameserver)!)
+  lastGood.set(path, addresses)
+  return addresses
 }
 
 function withoutOwn(upstreams: readonly UpstreamAddress[], own: readonly OwnAddress[], log: Log): UpstreamAddress[] {
   return upstreams.filter((upstream) => {
-    const isOwn = own.some(({ address, port }) => address === upstream.address && port === upstream.port)
+    const isOwn = own.some(({ address, port }) => port === upstream.port && addressesOf(address).has(upstream.address))
     if (isOwn) log.error('upstream-is-ourselves', { upstream: upstreamName(upstream) })
     return !isOwn
   })
+}
+
+/** The addresses that a listener on `address` has: all of this machine's where it is the wildcard. */
+function addressesOf(address: string): ReadonlySet<string> {
+  if (address !== '0.0.0.0' && address !== '::') return new Set([address])
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+  return new Set([address, '0.0.0.0', '::', ...all.map((each) => canonicalAddress(each.address) ?? each.address)])
 }

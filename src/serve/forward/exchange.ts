@@ -81,6 +81,7 @@ export interface UpstreamObserver {
 export interface ForwardLog {
   info(event: string, fields: Readonly<Record<string, unknown>>): void
   warn(event: string, fields: Readonly<Record<string, unknown>>): void
+  error(event: string, fields: Readonly<Record<string, unknown>>): void
 }
 
-export const SILENT_LOG: ForwardLog = { info() {}, warn() {} }
+export const SILENT_LOG: ForwardLog = { info() {}, warn() {}, error() {} }

@@ -1,6 +1,8 @@
 /** The upstreams of one route: a question in, the best that any of them says out. */
 
 import { orderUpstreams } from '../../dns/policy/upstream-order.ts'
+import { NAME_OCTETS_MAX, type Name } from '../../dns/wire/name.ts'
+import { RecordClass, RecordType } from '../../dns/wire/record-type.ts'
 import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
 import { DeadlineWheel } from './deadline-wheel.ts'
 import {
@@ -20,6 +22,11 @@ import { Upstream, type UpstreamStatus } from './upstream.ts'
 /** A stub resolver gives up after five seconds; our answer has to be there before. */
 export const DEADLINE_MS = 4_500
 
+/** Questions that are remembered as ours, should they come back. */
+const LOOP_QUESTIONS_MAX = 64
+/** The label's length octet and what stands before sixteen digits of chance. */
+const LOOP_LABEL = '\x29nodelocal-mcs-loop-check-'
+
 export interface GroupSettings {
   readonly upstreams: readonly UpstreamAddress[]
   readonly transport: UpstreamTransport
@@ -32,6 +39,8 @@ export interface GroupSettings {
   readonly connections?: Partial<ConnectionLimits>
   /** Letters of UDP questions in random case (0x20), compared exactly in the response. */
   readonly randomCase?: boolean
+  /** A zone of this route, below which a question can be told apart that comes back to us; undefined: not looked for. */
+  readonly loopZone?: Name
   /** Certificates to trust for TLS instead of the runtime's own list, in PEM. */
   readonly certificateAuthorities?: string
 }
@@ -81,6 +90,14 @@ export function createUpstreamGroup(settings: GroupSettings, parts: GroupParts):
   return new Forwarder(settings, parts)
 }
 
+const LOOP_QUESTION = {
+  type: RecordType.A,
+  class: RecordClass.IN,
+  recursionDesired: true,
+  checkingDisabled: false,
+  dnssecOk: false,
+}
+
 class Forwarder implements ForwardingGroup {
   readonly #settings: GroupSettings
   readonly #parts: GroupParts
@@ -89,6 +106,8 @@ class Forwarder implements ForwardingGroup {
   #upstreams: readonly Upstream[] = []
   readonly #leaving = new Set<Upstream>()
   readonly #counts = { mismatched: 0, malformed: 0, late: 0, timeouts: 0, healthcheckBroken: 0 }
+  /** By name; the oldest goes first. */
+  readonly #loopQuestions = new Map<Name, Upstream>()
   #isStopping = false
 
   constructor(settings: GroupSettings, parts: GroupParts) {
@@ -106,6 +125,9 @@ class Forwarder implements ForwardingGroup {
     if (this.#upstreams.length === 0 || this.#isStopping) {
       const detail = this.#isStopping ? 'stopping' : 'the list of upstreams is empty'
       return Promise.resolve({ kind: 'failure', reason: 'no-upstreams', detail })
+    }
+    if (this.#loopQuestions.size > 0 && this.#isOurs(question)) {
+      return Promise.resolve({ kind: 'failure', reason: 'no-upstreams', detail: 'the upstream asks us' })
     }
     const join = this.#inFlight.join(question)
     switch (join.kind) {
@@ -166,7 +188,12 @@ class Forwarder implements ForwardingGroup {
   }
 
   #fly(question: UpstreamQuestion, settle: (result: ForwardResult) => void): void {
-    const upstreams = orderUpstreams(this.#upstreams, this.#parts.random)
+    const usable = this.#upstreams.filter(({ isLooping }) => !isLooping)
+    if (usable.length === 0) {
+      settle({ kind: 'failure', reason: 'no-upstreams', detail: 'all upstreams lead back to us' })
+      return
+    }
+    const upstreams = orderUpstreams(usable, this.#parts.random)
     if (upstreams[0]!.isDead) this.#counts.healthcheckBroken++
     const flight = new Flight(
       question,
@@ -184,6 +211,27 @@ class Forwarder implements ForwardingGroup {
     flight.start()
   }
 
+  #isOurs({ name }: UpstreamQuestion): boolean {
+    const upstream = this.#loopQuestions.get(name)
+    upstream?.looped()
+    return upstream !== undefined
+  }
+
+  #loopQuestion(upstream: Upstream): UpstreamQuestion | undefined {
+    const zone = this.#settings.loopZone
+    if (zone === undefined) return undefined
+    let chance = ''
+    for (let i = 0; i < 4; i++) chance += this.#parts.randomId().toString(16).padStart(4, '0')
+    const name = LOOP_LABEL + chance + zone
+    if (name.length > NAME_OCTETS_MAX) return undefined
+    this.#loopQuestions.set(name, upstream)
+    if (this.#loopQuestions.size > LOOP_QUESTIONS_MAX) {
+      const [oldest] = this.#loopQuestions.keys()
+      this.#loopQuestions.delete(oldest!)
+    }
+    return { ...LOOP_QUESTION, name }
+  }
+
   #upstreamAt(upstream: UpstreamAddress): Upstream {
     const { transport, randomCase, certificateAuthorities, connections } = this.#settings
     const { observer, log, random, randomId, nowMs } = this.#parts
@@ -195,7 +243,14 @@ class Forwarder implements ForwardingGroup {
         certificateAuthorities,
         connectionLimits: { ...CONNECTION_LIMITS, ...connections },
       },
-      { log: log ?? SILENT_LOG, observer, random, randomId, nowMs },
+      {
+        log: log ?? SILENT_LOG,
+        observer,
+        loopQuestion: (asked) => this.#loopQuestion(asked),
+        random,
+        randomId,
+        nowMs,
+      },
     )
   }
 }

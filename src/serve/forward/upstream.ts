@@ -33,6 +33,9 @@ export const PROBE_EVERY_MS = 400
 /** How long an upstream is asked without OPT once it showed that it does not know EDNS. */
 export const WITHOUT_EDNS_MS = 900_000
 
+/** How long an upstream that leads back to us is left alone before it gets another chance. */
+export const LOOP_REST_MS = 30_000
+
 /** Asked of a dead upstream that never answered anything: every server has something to say about the root. */
 const ROOT_SERVERS: UpstreamQuestion = {
   name: ROOT,
@@ -54,6 +57,8 @@ export interface UpstreamSettings {
 export interface UpstreamParts {
   readonly log: ForwardLog
   readonly observer: UpstreamObserver
+  /** A question that nobody else asks, so that we know it when it comes back to us; undefined: loops are not looked for. */
+  loopQuestion(upstream: Upstream): UpstreamQuestion | undefined
   nowMs(): number
   /** From 0 to below 1: for spreading. */
   random(): number
@@ -67,6 +72,8 @@ export interface UpstreamStatus {
   readonly to: string
   readonly transport: UpstreamTransport
   readonly isHealthy: boolean
+  /** What we asked it came back to us: it is not asked for a while. */
+  readonly isLooping: boolean
   /** Smoothed; undefined before the first response. */
   readonly roundTripMs: number | undefined
   /** Exchanges that have not ended, late ones included. */
@@ -101,6 +108,8 @@ export class Upstream implements OrderedUpstream {
   #withoutEdnsUntilMs = Number.NEGATIVE_INFINITY
   #answeredQuestion: UpstreamQuestion | undefined
   #prober: NodeJS.Timeout | undefined
+  #probes = 0
+  isLooping = false
   #isClosed = false
 
   constructor(settings: UpstreamSettings, parts: UpstreamParts) {
@@ -134,6 +143,19 @@ export class Upstream implements OrderedUpstream {
         : undefined
   }
 
+  /** A question of ours came back: whatever this upstream is asked, it asks us. */
+  looped(): void {
+    if (this.isLooping || this.#isClosed) return
+    this.isLooping = true
+    this.parts.log.error('upstream-loops', { upstream: this.to })
+    clearTimeout(this.#prober)
+    this.#prober = setTimeout(() => {
+      this.#prober = undefined
+      this.isLooping = false
+      if (this.health.isDead) this.#probe()
+    }, LOOP_REST_MS).unref()
+  }
+
   get isDead(): boolean {
     return this.health.isDead
   }
@@ -157,7 +179,8 @@ export class Upstream implements OrderedUpstream {
     return {
       to: this.to,
       transport: this.settings.transport,
-      isHealthy: !this.health.isDead,
+      isHealthy: !this.health.isDead && !this.isLooping,
+      isLooping: this.isLooping,
       roundTripMs: this.health.rttMs,
       inFlight: this.#inFlight,
       openConnections: this.#stream.openConnections,
@@ -243,7 +266,8 @@ export class Upstream implements OrderedUpstream {
   }
 
   #heard(rttMs: number): void {
-    if (!this.health.responded(rttMs, this.parts.nowMs())) return
+    // Our own SERVFAIL on its way round is no sign of life.
+    if (this.isLooping || !this.health.responded(rttMs, this.parts.nowMs())) return
     clearTimeout(this.#prober)
     this.#prober = undefined
     this.parts.log.info('upstream-alive', { upstream: this.to, rttMs: Math.round(rttMs) })
@@ -256,12 +280,16 @@ export class Upstream implements OrderedUpstream {
   }
 
   #probeSoon(): void {
-    if (!this.#isClosed) this.#prober ??= setTimeout(() => this.#probe(), PROBE_EVERY_MS).unref()
+    if (!this.#isClosed && !this.isLooping) this.#prober ??= setTimeout(() => this.#probe(), PROBE_EVERY_MS).unref()
   }
 
-  /** The last question it answered is one that it can answer; the probe's own time-out is the next probe. */
+  /**
+   * The last question it answered is one that it can answer; in turns with one that shows whether it asks us.
+   * The probe's own time-out is the next probe.
+   */
   #probe(): void {
-    const exchange = this.ask(this.#answeredQuestion ?? ROOT_SERVERS, { exchangeEnded() {} })
+    const loopQuestion = this.#probes++ % 2 === 0 ? this.parts.loopQuestion(this) : undefined
+    const exchange = this.ask(loopQuestion ?? this.#answeredQuestion ?? ROOT_SERVERS, { exchangeEnded() {} })
     this.#prober = setTimeout(() => {
       this.#prober = undefined
       exchange.abandon()

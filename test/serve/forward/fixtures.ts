@@ -44,7 +44,7 @@ export function group(t: TestContext, choices: GroupChoices): TestGroup {
     { transport: 'udp', maxInFlight: 1_000, ...settings },
     {
       observer: { exchangeEnded() {}, healthcheckFailed() {}, connectionReused() {}, connectionOpened() {} },
-      log: { info: logAt('info'), warn: logAt('warn') },
+      log: { info: logAt('info'), warn: logAt('warn'), error: logAt('error') },
       random,
       randomId: () => randomInt(65_536),
       nowMs: () => performance.now(),

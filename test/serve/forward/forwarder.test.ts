@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { nameFromText } from '../../../src/dns/wire/name.ts'
 import { until } from '../../common/until.ts'
 import { SILENT } from '../../common/upstream.ts'
 import { gist, group, question, upstream } from './fixtures.ts'
@@ -104,6 +105,27 @@ suite('a group of upstreams', () => {
       )
     })
   }
+
+  test('recognises an upstream that asks us, reports it and asks the others alone', async (t) => {
+    const loop = await upstream(t)
+    const other = await upstream(t)
+    const asked = group(t, { upstreams: [loop, other], loopZone: nameFromText('example')!, random: () => 0.5 })
+    loop.script = (query) => {
+      const again = asked.forward(question(query.name))
+      // Until it is found out, its questions wait for themselves.
+      again.then((result) => query.answer({ rcode: result.kind === 'response' ? result.response.rcode : 2 }))
+    }
+    other.script = SILENT
+    const isLooping = (): boolean => asked.status().upstreams[0]!.isLooping
+    const first = ['a', 'b', 'c', 'd'].map((name) => asked.forward(question(`${name}.example`)))
+    await until(isLooping)
+    other.script = (query) => query.answer()
+    await Promise.all(first)
+    const before = loop.queries.length
+    for (let i = 0; i < 10; i++) assert.equal(gist(await asked.forward(question(`q${i}.example`))), 'rcode 0')
+    assert.equal(loop.queries.length, before)
+    assert.equal(asked.lines.filter(({ event }) => event === 'upstream-loops').length, 1)
+  })
 
   test('prefers the faster upstream', async (t) => {
     const slow = await upstream(t, { script: (query) => setTimeout(() => query.answer(), 60) })
