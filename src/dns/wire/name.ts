@@ -6,6 +6,8 @@
  * a label may contain a dot without harm. Names inside messages stay bytes; this file reads, skips and writes them.
  */
 
+import { HEADER_OCTETS } from './header.ts'
+
 /** A complete name: wire form, lower case, ending in the root label; at most 255 octets. */
 export type Name = string
 
@@ -58,6 +60,8 @@ export function readName(message: Uint8Array, offset: number, messageEnd: number
       const target = ((octet & ~POINTER_BITS) << 8) | message[at + 1]!
       // Every pointer goes further back than the one before it: that alone makes loops impossible.
       if (target >= lowestPointer) return undefined
+      // No name stands in the header, and what is read of it changes with the counts.
+      if (target < HEADER_OCTETS) return undefined
       if (end === -1) end = at + 2
       lowestPointer = target
       at = target
@@ -116,7 +120,7 @@ export function nameFromText(text: string): Name | undefined {
         i += 3
       } else {
         const escaped = text[++i]
-        if (escaped === undefined) return undefined
+        if (escaped === undefined || escaped.charCodeAt(0) > 0xff) return undefined
         label += escaped
       }
     } else {

@@ -35,6 +35,16 @@ suite('name', () => {
     { promise: 'refuses the label types 01 and 10', hex: '41 61 00' },
     { promise: 'refuses half a pointer', hex: '01 61 c0' },
   ]
+  test('follows a pointer to a name, never into the header', () => {
+    const message = bytes('000a 8180 0001 0000 0000 0000  01 61 00  01 62 c00c  c001')
+    assert.equal(readName(message, 15, message.length), nameFromText('b.a'))
+    assert.equal(readName(message, 19, message.length), undefined)
+  })
+
+  test('knows no name with a character that is no octet', () => {
+    assert.deepEqual([nameFromText('\u0141.example'), nameFromText('\\\u0141.example')], [undefined, undefined])
+  })
+
   for (const { promise, hex } of malformed) {
     test(promise, () => assert.equal(readName(bytes(hex), 0, bytes(hex).length), undefined))
   }
