@@ -34,18 +34,23 @@ async function main(args: readonly string[]): Promise<number> {
     return ExitCode.Stopped
   }
   if (command.kind === 'teardown') return teardown(loaded.config.host)
-  let agent: RunningAgent
+  // Before the start: by default SIGTERM would end us in the middle of it, and SIGUSR1 open the debugger's port.
+  const stopSignal = onceToldToStop()
+  let agent: RunningAgent | undefined
+  process.on('SIGUSR1', () => agent?.flushCache())
   try {
     agent = await startAgent({ config: loaded.config, configPath: command.config, hash: loaded.hash, version: VERSION })
   } catch (error) {
     complain(`cannot start: ${error instanceof Error ? error.message : String(error)}`)
     return ExitCode.Failed
   }
-  return await runUntilStopped(agent, command.config === undefined)
+  tellWhereItListens(agent, command.config === undefined)
+  await stopSignal
+  await agent.stop()
+  return ExitCode.Stopped
 }
 
-/** Waits for a signal and stops; a second signal does not wait for that. */
-async function runUntilStopped(agent: RunningAgent, isDemonstration: boolean): Promise<number> {
+function tellWhereItListens(agent: RunningAgent, isDemonstration: boolean): void {
   for (const { transport, address, port } of agent.listening)
     complain(`listening on ${transport} ${address} port ${port}`)
   const first = agent.listening[0]
@@ -60,7 +65,11 @@ async function runUntilStopped(agent: RunningAgent, isDemonstration: boolean): P
     }
     complain('')
   }
-  const stopped = new Promise<void>((resolve) => {
+}
+
+/** Resolves at the first SIGTERM or SIGINT; a second one, of either kind, ends the process at once. */
+function onceToldToStop(): Promise<void> {
+  return new Promise((resolve) => {
     let isStopping = false
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
@@ -70,10 +79,6 @@ async function runUntilStopped(agent: RunningAgent, isDemonstration: boolean): P
       })
     }
   })
-  process.on('SIGUSR1', () => agent.flushCache())
-  await stopped
-  await agent.stop()
-  return ExitCode.Stopped
 }
 
 /** Nothing is set up on the host yet but what the operator did; says so instead of pretending. */

@@ -1,11 +1,17 @@
 /** How the command ends: with the exit codes that `--help` promises. */
 
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { suite, test } from 'node:test'
+import { stringify } from 'yaml'
 import { startAgentProcess } from '../common/agent-process.ts'
 
+const MAIN = new URL('../../cmd/nodelocal-mcs/main.ts', import.meta.url).pathname
 const DEADLINE_MS = 10_000
 
 /** id 1, RD, one question: www.example.com IN A. */
@@ -24,6 +30,37 @@ suite('signals', () => {
       assert.deepEqual(await ended, [0, null])
     })
   }
+
+  test('SIGTERM in the middle of the start stops gracefully too, and SIGUSR1 then opens no debugger', async (t) => {
+    const home = await mkdtemp(join(tmpdir(), 'nodelocal-mcs-'))
+    t.after(() => rm(home, { recursive: true, force: true }))
+    const config = join(home, 'config.yaml')
+    // A source that never gets ready holds the start up for a moment.
+    await writeFile(
+      config,
+      stringify({
+        listen: { port: 0 },
+        clusterset: { source: 'manifests', manifests: { directory: join(home, 'missing') } },
+        forward: [],
+        metrics: { address: '127.0.0.1:0' },
+        health: { address: '127.0.0.1:0' },
+      }),
+    )
+    const child = spawn(process.execPath, [MAIN, 'run', '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] })
+    t.after(() => child.kill('SIGKILL'))
+    const ended = once(child, 'exit', { signal: AbortSignal.timeout(DEADLINE_MS) })
+    let output = ''
+    child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
+    const started = Promise.withResolvers<void>()
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (chunk.includes('"event":"starting"')) started.resolve()
+    })
+    await started.promise
+    child.kill('SIGUSR1')
+    child.kill('SIGTERM')
+    assert.deepEqual(await ended, [0, null])
+    assert.doesNotMatch(output, /Debugger/)
+  })
 
   test('a second signal, of either kind, does not wait for queries under way, and ends with 1', async (t) => {
     const upstream = createSocket('udp4')
