@@ -7,12 +7,15 @@
 import type { RelativeName } from '../dns/wire/name.ts'
 import type { Zone } from '../dns/zone/zone.ts'
 import { type AnyIgnoredReason, IgnoredBook } from './ignored-book.ts'
+import { KubernetesSource } from './kubernetes-source.ts'
 import type { ControlLog } from './log.ts'
 import { ManifestDirectory } from './manifest-directory.ts'
 import { ObjectIntake } from './object-intake.ts'
 import { ObjectStore } from './object-store.ts'
 import { Publisher } from './publisher.ts'
 import { type RecordSettings, recordsOf } from './records/records-of.ts'
+import type { Source, SourceStatus } from './source.ts'
+import { WATCH_LIMITS, type WatchLimits } from './watch.ts'
 
 export interface ControlSettings {
   readonly source: 'kubernetes' | 'manifests' | 'none'
@@ -26,6 +29,8 @@ export interface ControlSettings {
   }
   /** How objects become records. */
   readonly records: RecordSettings
+  /** Times of the watches, where they are not the usual ones. */
+  readonly watchLimits?: WatchLimits
 }
 
 export interface ControlParts {
@@ -77,21 +82,6 @@ export interface ControlPlane {
   stop(): Promise<void>
 }
 
-/** A source's own part of the status. */
-export interface SourceStatus {
-  readonly connected: boolean
-  readonly lastEventAt: number | undefined
-  readonly relists: number
-  readonly watchErrors: ReadonlyMap<string, number>
-  readonly crdVersion: string | null | undefined
-  readonly fromSnapshot: boolean
-}
-
-interface Source {
-  status(): SourceStatus
-  stop(): Promise<void>
-}
-
 const NO_SOURCE_STATUS: SourceStatus = {
   connected: true,
   lastEventAt: undefined,
@@ -124,7 +114,7 @@ export async function startControlPlane(settings: ControlSettings, parts: Contro
   const store: ObjectStore = new ObjectStore((service) => publisher.touch(service))
   const intake = new ObjectIntake(store, ignored)
   const sync = new Sync(parts, publisher, store)
-  const source = await startSource(settings, parts, { intake, ignored, sync })
+  const source = await startSource(settings, parts, { intake, ignored, sync, store })
 
   return {
     status: () => ({
@@ -191,6 +181,7 @@ interface SourceParts {
   readonly intake: ObjectIntake
   readonly ignored: IgnoredBook
   readonly sync: Sync
+  readonly store: ObjectStore
 }
 
 async function startSource(settings: ControlSettings, parts: ControlParts, own: SourceParts): Promise<Source> {
@@ -201,7 +192,7 @@ async function startSource(settings: ControlSettings, parts: ControlParts, own: 
     case 'manifests':
       return startManifests(settings.manifests.directory, parts, own)
     case 'kubernetes':
-      throw new Error('the Kubernetes source is not built yet')
+      return startKubernetes(settings, parts, own)
   }
 }
 
@@ -225,4 +216,26 @@ async function startManifests(directory: string, parts: ControlParts, own: Sourc
     status: () => ({ ...NO_SOURCE_STATUS, connected: isConnected, lastEventAt }),
     stop: () => manifests.stop(),
   }
+}
+
+async function startKubernetes(settings: ControlSettings, parts: ControlParts, own: SourceParts): Promise<Source> {
+  // Loaded here alone: a node that serves manifests has no use for the package behind this door, which is large.
+  const { openKubernetesApi } = await import('./kubernetes-api.ts')
+  const { kubeconfig, namespaces } = settings.kubernetes
+  const api = openKubernetesApi({ kubeconfig, userAgent: 'nodelocal-mcs' })
+  const source = new KubernetesSource(namespaces, {
+    api,
+    intake: own.intake,
+    ignored: own.ignored,
+    log: parts.log,
+    limits: settings.watchLimits ?? WATCH_LIMITS,
+    onSettled: (state) => own.sync.settle(state),
+    onUnsettled: () => own.sync.unsettle(),
+    hasImports: () => own.store.count('serviceImport') > 0,
+    nowMs: () => parts.nowMs(),
+    nowSeconds: () => parts.nowSeconds(),
+    chance: () => parts.chance(),
+  })
+  source.start()
+  return source
 }

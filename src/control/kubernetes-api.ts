@@ -1,8 +1,212 @@
-/** @kubernetes/client-node's door: what we use of it, and nothing else of it anywhere. */
+/**
+ * @kubernetes/client-node's door: who the API server is and who we are to it, and GET requests whose bodies stream.
+ *
+ * The package reads kubeconfigs, service accounts, tokens, exec plugins, certificates and proxies. Its own Watch is not
+ * used: it swallows lines it cannot parse, bounds none of them and hides the headers that say when to come back; lists
+ * through its generated API keep a whole list in memory. Objects leave this file as bytes, not as its classes.
+ */
 
-import { loadAllYaml } from '@kubernetes/client-node'
+import { createHash } from 'node:crypto'
+import { type IncomingMessage, request as requestHttp } from 'node:http'
+import { Agent, type RequestOptions, request as requestHttps } from 'node:https'
+import { createGunzip } from 'node:zlib'
+import { KubeConfig } from '@kubernetes/client-node'
 
-/** The documents of a YAML text as Kubernetes reads it, empty ones left out; throws on what is no YAML. */
-export function parseManifests(text: string): unknown[] {
-  return (loadAllYaml(text) as unknown[]).filter((document) => document !== null && document !== undefined)
+export interface KubernetesApiSettings {
+  /** A kubeconfig file; null: the pod's service account. */
+  readonly kubeconfig: string | null
+  readonly userAgent: string
+}
+
+export interface ApiRequest {
+  /** Beginning with a slash. */
+  readonly path: string
+  readonly query?: Readonly<Record<string, string>>
+  /** Milliseconds until the response's headers. */
+  readonly headersTimeoutMs: number
+  /** Milliseconds without an octet of the body; it then fails with `IDLE`. */
+  readonly idleTimeoutMs: number
+  readonly signal: AbortSignal
+}
+
+export type ApiReply =
+  /** 200. The body must be read or left (`return`), else its connection stays open. */
+  | { readonly kind: 'ok'; readonly body: AsyncIterable<Buffer> }
+  /** Any other status; `message` is of the Status object, bounded. */
+  | {
+      readonly kind: 'refused'
+      readonly status: number
+      readonly message: string
+      readonly retryAfterSeconds: number | undefined
+    }
+  | { readonly kind: 'unreachable'; readonly code: string; readonly message: string }
+
+export interface KubernetesApi {
+  get(request: ApiRequest): Promise<ApiReply>
+  /** Forgets what was read of configuration, tokens and certificates: the next request reads them anew. */
+  forgetCredentials(): void
+  close(): void
+}
+
+/** Octets of an error's body that are read. */
+const ERROR_OCTETS_MAX = 16 * 1024
+
+/** Idle connections that are kept between two requests. */
+const FREE_SOCKETS_MAX = 2
+
+/** Milliseconds without traffic after which the kernel probes the connection. */
+const KEEP_ALIVE_MS = 30_000
+
+/** Opens the door: reads the kubeconfig or the service account, and throws when there is neither. Asks nobody yet. */
+export function openKubernetesApi(settings: KubernetesApiSettings): KubernetesApi {
+  return new ClientNodeApi(settings)
+}
+
+class ClientNodeApi implements KubernetesApi {
+  readonly #settings: KubernetesApiSettings
+  #config: KubeConfig | undefined
+  #fingerprint = ''
+
+  constructor(settings: KubernetesApiSettings) {
+    this.#settings = settings
+    this.#config = loadConfig(settings.kubeconfig)
+  }
+
+  forgetCredentials(): void {
+    this.#config = undefined
+  }
+
+  close(): void {
+    this.#config = undefined
+  }
+
+  async get(request: ApiRequest): Promise<ApiReply> {
+    try {
+      const { url, options } = await this.#optionsFor(request)
+      const response = await this.#send(url, options, request)
+      if (response.statusCode === 200) return { kind: 'ok', body: bodyOf(response, request.idleTimeoutMs) }
+      return await refusalOf(response)
+    } catch (failure) {
+      // A file that moved, an exec plugin that failed, a server that is away: the next try begins from the file.
+      this.forgetCredentials()
+      const { code, message } = failure as NodeJS.ErrnoException
+      return { kind: 'unreachable', code: code ?? 'ERROR', message }
+    }
+  }
+
+  async #optionsFor(request: ApiRequest): Promise<{ url: URL; options: RequestOptions }> {
+    let config = (this.#config ??= loadConfig(this.#settings.kubeconfig))
+    let options: RequestOptions = {}
+    await config.applyToHTTPSOptions(options)
+    // Its agents remember certificates as they were made with; rotated ones need a new agent.
+    const fingerprint = fingerprintOf(options)
+    if (this.#fingerprint !== '' && this.#fingerprint !== fingerprint) {
+      config = this.#config = loadConfig(this.#settings.kubeconfig)
+      options = {}
+      await config.applyToHTTPSOptions(options)
+    }
+    this.#fingerprint = fingerprintOf(options)
+    const agent = options.agent
+    if (agent instanceof Agent) Object.assign(agent, { keepAlive: true, maxFreeSockets: FREE_SOCKETS_MAX })
+
+    const server = config.getCurrentCluster()!.server
+    const url = new URL(server.replace(/\/+$/, '') + request.path)
+    for (const [name, value] of Object.entries(request.query ?? {})) url.searchParams.set(name, value)
+    const headers = {
+      ...(options.headers as Record<string, string> | undefined),
+      Accept: 'application/json',
+      'Accept-Encoding': 'gzip',
+      'User-Agent': this.#settings.userAgent,
+    }
+    return { url, options: { ...options, headers, method: 'GET', signal: request.signal } }
+  }
+
+  #send(url: URL, options: RequestOptions, request: ApiRequest): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const send = url.protocol === 'http:' ? requestHttp : requestHttps
+      const outgoing = send(url, options, (response) => {
+        clearTimeout(timer)
+        resolve(response)
+      })
+      const timer = setTimeout(() => {
+        outgoing.destroy(errorWithCode('HEADERS_TIMEOUT', `no response within ${request.headersTimeoutMs} ms`))
+      }, request.headersTimeoutMs)
+      outgoing.on('socket', (socket) => socket.setKeepAlive(true, KEEP_ALIVE_MS))
+      outgoing.on('error', (failure) => {
+        clearTimeout(timer)
+        reject(failure)
+      })
+      outgoing.end()
+    })
+  }
+}
+
+function loadConfig(kubeconfig: string | null): KubeConfig {
+  const config = new KubeConfig()
+  if (kubeconfig !== null) config.loadFromFile(kubeconfig)
+  else if (process.env['KUBERNETES_SERVICE_HOST'] === undefined) {
+    throw errorWithCode('NOT_IN_CLUSTER', 'no kubeconfig is set and KUBERNETES_SERVICE_HOST is not there: not in a Pod')
+  } else config.loadFromCluster()
+  if (config.getCurrentCluster() === null) {
+    throw errorWithCode('NO_CLUSTER', `the current context of ${kubeconfig ?? 'the service account'} names no cluster`)
+  }
+  return config
+}
+
+function fingerprintOf({ ca, cert, key }: RequestOptions): string {
+  const hash = createHash('sha256')
+  // Buffers from files and data, texts from exec plugins; a separator that none of them holds.
+  for (const part of [ca, cert, key]) {
+    if (typeof part === 'string' || Buffer.isBuffer(part)) hash.update(part)
+    hash.update('\0')
+  }
+  return hash.digest('base64')
+}
+
+/** The body as it comes, unpacked; fails with `IDLE` when nothing came for too long. */
+async function* bodyOf(response: IncomingMessage, idleTimeoutMs: number): AsyncGenerator<Buffer> {
+  const isPacked = response.headers['content-encoding'] === 'gzip'
+  const unpacked = isPacked ? response.pipe(createGunzip()) : response
+  // A pipe does not pass on errors: a cut connection must not look like a body that is still coming.
+  if (isPacked) response.on('error', (failure) => unpacked.destroy(failure))
+  response.setTimeout(idleTimeoutMs, () => {
+    response.destroy(errorWithCode('IDLE', `no octet within ${idleTimeoutMs} ms`))
+  })
+  try {
+    for await (const chunk of unpacked) yield chunk as Buffer
+  } finally {
+    response.destroy()
+  }
+}
+
+async function refusalOf(response: IncomingMessage): Promise<ApiReply> {
+  const chunks: Buffer[] = []
+  let octets = 0
+  for await (const chunk of bodyOf(response, 5_000)) {
+    chunks.push(chunk)
+    octets += chunk.length
+    if (octets > ERROR_OCTETS_MAX) break
+  }
+  const text = Buffer.concat(chunks).toString('utf8', 0, ERROR_OCTETS_MAX)
+  const retryAfter = Number(response.headers['retry-after'])
+  return {
+    kind: 'refused',
+    status: response.statusCode ?? 0,
+    message: messageOf(text),
+    retryAfterSeconds: Number.isFinite(retryAfter) && retryAfter > 0 ? retryAfter : undefined,
+  }
+}
+
+function messageOf(text: string): string {
+  try {
+    const { message } = JSON.parse(text) as { message?: unknown }
+    if (typeof message === 'string') return message.slice(0, 500)
+  } catch {
+    // Proxies and load balancers answer in their own words; those are the message then.
+  }
+  return text.slice(0, 200)
+}
+
+function errorWithCode(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code })
 }

@@ -1,0 +1,198 @@
+/** What the zone does while it follows an API server: one suite for every server that can be put under it. */
+
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, type TestContext, test } from 'node:test'
+import { type ControlPlane, type ControlSettings, startControlPlane } from '../../src/control/control-plane.ts'
+import { WATCH_LIMITS } from '../../src/control/watch.ts'
+import { clusterSetIp, headless, newStage, type RawObject, SETTINGS, type Stage, slice, until } from './support.ts'
+
+/** A running API server, empty but for the CRDs in both versions. */
+export interface ApiUnderTest {
+  /** The text of a kubeconfig; with a token file, the user's token is read from it. */
+  kubeconfig(tokenFile?: string): string
+  put(object: RawObject): Promise<void>
+  delete(object: RawObject): Promise<void>
+  /** Installs the CRD of ServiceImport serving these versions; none removes it. */
+  serveImports(versions: readonly string[]): Promise<void>
+  stop(): Promise<void>
+}
+
+export interface ApiScene extends Stage {
+  readonly controlPlane: ControlPlane
+  readonly directory: string
+}
+
+/** Starts the control plane against an API server; everything is stopped when the test ends. */
+export async function follow(
+  t: TestContext,
+  kubeconfig: string,
+  changes: Partial<ControlSettings['kubernetes']> & { limits?: Partial<typeof WATCH_LIMITS>; token?: string } = {},
+): Promise<ApiScene> {
+  const { limits, token, ...kubernetes } = changes
+  const directory = await mkdtemp(join(tmpdir(), 'api-'))
+  const path = join(directory, 'kubeconfig')
+  await writeFile(path, kubeconfig.replace('TOKEN_FILE', join(directory, 'token')))
+  if (token !== undefined) await writeFile(join(directory, 'token'), token)
+  const stage = newStage()
+  const controlPlane = await startControlPlane(
+    {
+      ...SETTINGS,
+      source: 'kubernetes',
+      kubernetes: { ...SETTINGS.kubernetes, kubeconfig: path, ...kubernetes },
+      watchLimits: { ...WATCH_LIMITS, ...limits },
+    },
+    stage.parts,
+  )
+  t.after(async () => {
+    await controlPlane.stop()
+    await rm(directory, { recursive: true })
+  })
+  return { ...stage, controlPlane, directory }
+}
+
+/** Starts the control plane and waits until the zone may deny names. */
+export async function followUntilSynced(...args: Parameters<typeof follow>): Promise<ApiScene> {
+  const scene = await follow(...args)
+  await until('the zone is synced', () => scene.zone.state === 'synced')
+  return scene
+}
+
+export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnderTest>): void {
+  const opened = async (t: TestContext, ...objects: RawObject[]): Promise<ApiUnderTest> => {
+    const api = await start()
+    t.after(() => api.stop())
+    for (const object of objects) await api.put(object)
+    return api
+  }
+
+  suite(`the zone follows ${name}`, () => {
+    test('everything that is there is published before anything is denied', async (t) => {
+      const api = await opened(
+        t,
+        clusterSetIp('web', '10.0.0.1'),
+        headless('db'),
+        slice('db-1', 'db', ['10.1.0.1', '10.1.0.2']),
+      )
+      const scene = await followUntilSynced(t, api.kubeconfig())
+      assert.deepEqual(scene.addressesOf('web'), ['10.0.0.1'])
+      assert.deepEqual(scene.addressesOf('db'), ['10.1.0.1', '10.1.0.2'])
+      const { synced, crdVersion, objects } = scene.controlPlane.status()
+      assert.deepEqual({ synced, crdVersion }, { synced: true, crdVersion: 'v1beta1' })
+      assert.deepEqual(objects, { serviceImport: 2, endpointSlice: 1 })
+      await until('both watches are open', () => scene.controlPlane.status().connected)
+    })
+
+    test('an empty cluster is synced too', async (t) => {
+      const api = await opened(t)
+      const { controlPlane } = await followUntilSynced(t, api.kubeconfig())
+      assert.deepEqual(controlPlane.status().objects, { serviceImport: 0, endpointSlice: 0 })
+    })
+
+    test('imports and slices are added, changed and deleted', async (t) => {
+      const api = await opened(t)
+      const { addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      await api.put(clusterSetIp('web', '10.0.0.1'))
+      await until('the import is there', () => addressesOf('web')?.[0] === '10.0.0.1')
+      await api.put(clusterSetIp('web', '10.0.0.2'))
+      await until('the import is changed', () => addressesOf('web')?.[0] === '10.0.0.2')
+      await api.delete(clusterSetIp('web', '10.0.0.2'))
+      await until('the import is gone', () => addressesOf('web') === undefined)
+
+      await api.put(headless('db'))
+      await api.put(slice('db-1', 'db', ['10.1.0.1']))
+      await until('the slice is there', () => addressesOf('db')?.length === 1)
+      await api.put(slice('db-1', 'db', ['10.1.0.1', '10.1.0.2']))
+      await until('the slice is changed', () => addressesOf('db')?.length === 2)
+      await api.delete(slice('db-1', 'db', []))
+      await until('the slice is gone', () => addressesOf('db') === undefined)
+    })
+
+    test('a slice may come before its import', async (t) => {
+      const api = await opened(t)
+      const { addressesOf, controlPlane } = await followUntilSynced(t, api.kubeconfig())
+      await api.put(slice('db-1', 'db', ['10.1.0.1']))
+      await until('the slice is known', () => controlPlane.status().objects.endpointSlice === 1)
+      assert.equal(addressesOf('db'), undefined)
+      await api.put(headless('db'))
+      await until('both are published', () => addressesOf('db')?.length === 1)
+    })
+
+    test('a slice may move to another service, and lose its label', async (t) => {
+      const api = await opened(t, headless('a'), headless('b'), slice('s', 'a', ['10.1.0.1']))
+      const { addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      assert.deepEqual(addressesOf('a'), ['10.1.0.1'])
+      await api.put(slice('s', 'b', ['10.1.0.1']))
+      await until('it moved', () => addressesOf('a') === undefined && addressesOf('b')?.length === 1)
+      const plain = slice('s', 'b', ['10.1.0.1'])
+      await api.put({ ...plain, metadata: { name: 's', namespace: 'demo', labels: {} } })
+      await until('it is no slice of ours', () => addressesOf('b') === undefined)
+    })
+
+    test('slices of local services are not even asked for', async (t) => {
+      const local = slice('web-abc', 'web', ['10.9.0.1'])
+      const api = await opened(t, headless('web'), {
+        ...local,
+        metadata: { ...local.metadata, labels: { 'kubernetes.io/service-name': 'web' } },
+      })
+      const { controlPlane, addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      assert.equal(controlPlane.status().objects.endpointSlice, 0)
+      assert.equal(addressesOf('web'), undefined)
+    })
+
+    test('a service may change its type there and back', async (t) => {
+      const api = await opened(t, headless('web'), slice('web-1', 'web', ['10.1.0.1']))
+      const { addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      assert.deepEqual(addressesOf('web'), ['10.1.0.1'])
+      await api.put(clusterSetIp('web', '10.0.0.1'))
+      await until('it has a clusterset IP', () => addressesOf('web')?.[0] === '10.0.0.1')
+      await api.put(headless('web'))
+      await until('it is headless again', () => addressesOf('web')?.[0] === '10.1.0.1')
+    })
+
+    test('restricted to namespaces, others are not seen', async (t) => {
+      const api = await opened(
+        t,
+        clusterSetIp('a', '10.0.0.1', 'one'),
+        clusterSetIp('b', '10.0.0.2', 'two'),
+        clusterSetIp('c', '10.0.0.3', 'three'),
+      )
+      const { addressesOf } = await followUntilSynced(t, api.kubeconfig(), { namespaces: ['one', 'three'] })
+      assert.deepEqual(addressesOf('a', 'one'), ['10.0.0.1'])
+      assert.deepEqual(addressesOf('c', 'three'), ['10.0.0.3'])
+      assert.equal(addressesOf('b', 'two'), undefined)
+      await api.put(clusterSetIp('d', '10.0.0.4', 'three'))
+      await until('a new one is seen', () => addressesOf('d', 'three') !== undefined)
+    })
+
+    test('v1alpha1 is good enough where nothing newer is served, and left when something is', async (t) => {
+      const api = await opened(t)
+      await api.serveImports(['v1alpha1'])
+      await api.put({ ...clusterSetIp('web', '10.0.0.1'), apiVersion: 'multicluster.x-k8s.io/v1alpha1' })
+      const { controlPlane, addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
+      assert.equal(controlPlane.status().crdVersion, 'v1alpha1')
+      await api.serveImports(['v1beta1', 'v1alpha1'])
+      await until('the newer version is in use', () => controlPlane.status().crdVersion === 'v1beta1')
+      assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
+    })
+
+    test('CRDs may be absent, come and go', async (t) => {
+      const api = await opened(t)
+      await api.serveImports([])
+      const { zone, addressesOf, controlPlane, log } = await follow(t, api.kubeconfig())
+      await until('their absence is known', () => zone.state === 'absent')
+      assert.equal(controlPlane.status().crdVersion, null)
+      assert.ok(log.some(({ event }) => event === 'crds_absent'))
+      await api.serveImports(['v1beta1', 'v1alpha1'])
+      await api.put(clusterSetIp('web', '10.0.0.1'))
+      await until('they are served and listed', () => zone.state === 'synced')
+      await until('an import is there', () => addressesOf('web') !== undefined)
+      await api.serveImports([])
+      await until('the import is gone', () => addressesOf('web') === undefined)
+      await until('their absence is known again', () => zone.state === 'absent')
+    })
+  })
+}
