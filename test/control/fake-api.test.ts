@@ -53,8 +53,11 @@ async function neverDenied(scene: ApiScene, service: string, during: () => Promi
   const look = setInterval(() => {
     if (scene.addressesOf(service) === undefined) isDenied = true
   }, 1)
-  await during()
-  clearInterval(look)
+  try {
+    await during()
+  } finally {
+    clearInterval(look)
+  }
   assert.equal(isDenied, false, `${service} was denied`)
 }
 
