@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
-import { ScriptedApiServer, type ScriptedApiServerOptions, type SeenRequest } from './scripted-api-server.ts'
 import { type ApiScene, type ApiUnderTest, behavesLikeAnApiServer, follow, followUntilSynced } from './api-suite.ts'
+import { ScriptedApiServer, type ScriptedApiServerOptions, type SeenRequest } from './scripted-api-server.ts'
 import { clusterSetIp, headless, slice, until } from './support.ts'
 
 /** As kubectl writes it; `TOKEN_FILE` becomes a path when the control plane starts. */
