@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
+import { behavesLikeAnApiServer, serviceImport, slice } from './api-behaviour.ts'
 import type { KubernetesObject } from './api-under-test.ts'
 import { type FakeApiServer, startFakeApiServer } from './fake-api-server.ts'
 import { until } from './until.ts'
@@ -9,26 +10,6 @@ import { until } from './until.ts'
 const IMPORTS = '/apis/multicluster.x-k8s.io/v1beta1/serviceimports'
 const SLICES = '/apis/discovery.k8s.io/v1/endpointslices'
 const SERVICE = 'multicluster.kubernetes.io/service-name'
-
-function serviceImport(name: string, ip = '10.0.0.1', namespace = 'demo'): KubernetesObject {
-  return {
-    apiVersion: 'multicluster.x-k8s.io/v1beta1',
-    kind: 'ServiceImport',
-    metadata: { name, namespace },
-    spec: { type: 'ClusterSetIP', ips: [ip], ports: [] },
-  }
-}
-
-function slice(name: string, labels: Record<string, string>, namespace = 'demo'): KubernetesObject {
-  return {
-    apiVersion: 'discovery.k8s.io/v1',
-    kind: 'EndpointSlice',
-    metadata: { name, namespace, labels },
-    addressType: 'IPv4',
-    endpoints: [{ addresses: ['10.1.0.1'] }],
-    ports: [],
-  }
-}
 
 interface Answer {
   readonly status: number
@@ -92,6 +73,8 @@ function withApi(promise: string, run: (api: FakeApiServer) => Promise<void>, op
     }
   })
 }
+
+behavesLikeAnApiServer(() => startFakeApiServer())
 
 describe('discovery', () => {
   withApi('names groups, versions and resources, beta before alpha', async (api) => {
@@ -227,7 +210,7 @@ describe('lists', () => {
     assert.deepEqual(names(second), ['c', 'd'])
     assert.equal(second.json.metadata.resourceVersion, first.json.metadata.resourceVersion)
     const third = await get(api, `${IMPORTS}?limit=2&continue=${second.json.metadata.continue}`)
-    assert.deepEqual(third.json.items[0]!['spec'], { type: 'ClusterSetIP', ips: ['10.0.0.1'], ports: [] })
+    assert.deepEqual(third.json.items[0]!['spec'], serviceImport('e')['spec'])
     assert.equal(third.json.metadata.continue, undefined)
   })
 

@@ -29,7 +29,7 @@ import { writeKubeconfig } from './kubeconfig.ts'
 export interface FakeApiServerOptions {
   /** Versions of the ServiceImport CRD there are at the start. Default: both. */
   readonly crdVersions?: readonly CrdVersion[]
-  /** Whether `sendInitialEvents` is known, as since Kubernetes 1.32. Default: true. */
+  /** Whether `sendInitialEvents` is known, the WatchList feature, by default from Kubernetes 1.32 (not in 1.33). Default: true. */
   readonly hasWatchList?: boolean
   /** Between two bookmarks of a watch. Default: 60,000, as in the API server. */
   readonly bookmarkEveryMs?: number

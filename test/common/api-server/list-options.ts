@@ -14,7 +14,8 @@ export interface ListOptions {
   readonly selector: LabelSelector
   readonly isSelective: boolean
   readonly allowsBookmarks: boolean
-  readonly sendsInitialEvents: boolean
+  /** Undefined: not asked; a watch from no version or 0 then begins with what there is, without saying where that ends. */
+  readonly sendsInitialEvents: boolean | undefined
   readonly timeoutSeconds: number | undefined
 }
 
@@ -71,7 +72,7 @@ export function listOptions(query: URLSearchParams, hasWatchList: boolean): List
     selector: parseLabelSelector(labels),
     isSelective: labels !== '',
     allowsBookmarks: isTrue(query, 'allowWatchBookmarks'),
-    sendsInitialEvents: isTrue(query, 'sendInitialEvents'),
+    sendsInitialEvents: asksInitialEvents ? isTrue(query, 'sendInitialEvents') : undefined,
     timeoutSeconds: numberOf(query, 'timeoutSeconds') || undefined,
   }
 }

@@ -38,15 +38,16 @@ export class Watch {
   start(bookmarkEveryMs: number): void {
     const { resource, options } = this.request
     const from = options.resourceVersion ?? 0
-    if (options.sendsInitialEvents && from > this.#store.version) throw versionTooLarge(from, this.#store.version)
+    if (options.sendsInitialEvents === true && from > this.#store.version)
+      throw versionTooLarge(from, this.#store.version)
     this.#writer.head(200, { 'content-type': 'application/json' })
     this.#writer.flushHead()
-    if (options.sendsInitialEvents || from === 0) {
+    if (options.sendsInitialEvents ?? from === 0) {
       for (const stored of this.#store.at(resource, this.#store.version)) {
         if (this.#selects(stored)) this.#event('ADDED', stored)
       }
-      if (options.sendsInitialEvents && options.allowsBookmarks) this.#bookmark(true)
-    } else {
+      if (options.sendsInitialEvents === true && options.allowsBookmarks) this.#bookmark(true)
+    } else if (from > 0) {
       const missed = this.#store.since(resource, from)
       if (missed === undefined) {
         this.#fail(watchExpired(from, this.#store.compactedTo))

@@ -1,0 +1,147 @@
+/** What any API server under test must do; run against the real one where there is one, it checks the small one's manners. */
+
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { ApiClient, type WatchUnderTest } from './api-client.ts'
+import type { ApiUnderTest, KubernetesObject } from './api-under-test.ts'
+import { until } from './until.ts'
+
+const IMPORTS = '/apis/multicluster.x-k8s.io/v1beta1/serviceimports'
+const SLICES = '/apis/discovery.k8s.io/v1/namespaces/demo/endpointslices'
+const SERVICE = 'multicluster.kubernetes.io/service-name'
+const STREAM = 'watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan'
+
+export function serviceImport(name: string, ip = '10.0.0.1', namespace = 'demo'): KubernetesObject {
+  return {
+    apiVersion: 'multicluster.x-k8s.io/v1beta1',
+    kind: 'ServiceImport',
+    metadata: { name, namespace },
+    spec: { type: 'ClusterSetIP', ips: [ip], ports: [{ port: 80, protocol: 'TCP' }] },
+  }
+}
+
+export function slice(name: string, labels: Record<string, string>, namespace = 'demo'): KubernetesObject {
+  return {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: { name, namespace, labels },
+    addressType: 'IPv4',
+    endpoints: [{ addresses: ['10.1.0.1'] }],
+    ports: [{ name: 'http', port: 80, protocol: 'TCP' }],
+  }
+}
+
+/** One server for all; each test begins and ends without objects. */
+export function behavesLikeAnApiServer(open: () => Promise<ApiUnderTest>): void {
+  describe('any API server', { timeout: 120_000 }, () => {
+    let api: ApiUnderTest
+    let client: ApiClient
+    const watches: WatchUnderTest[] = []
+    const watch = async (path: string): Promise<WatchUnderTest> => {
+      const opened = await client.watch(path)
+      watches.push(opened)
+      return opened
+    }
+    before(async () => {
+      api = await open()
+      client = await ApiClient.open(await api.kubeconfig())
+    })
+    after(async () => {
+      for (const opened of watches) opened.close()
+      await api.stop()
+    })
+    const versionNow = async (): Promise<string> => (await client.get(SLICES)).json.metadata.resourceVersion
+
+    test('lists in order, in pages of one state', async () => {
+      await api.applyMany(['a', 'b', 'c'].map((name) => slice(name, { [SERVICE]: 'pages' })))
+      const selected = `${SLICES}?labelSelector=${encodeURIComponent(`${SERVICE} in (pages)`)}`
+      const first = (await client.get(`${selected}&limit=2`)).json
+      assert.deepEqual([first.kind, first.items.map(({ kind }) => kind)], ['EndpointSliceList', [undefined, undefined]])
+      assert.equal(first.metadata.remainingItemCount, undefined)
+      await api.remove('EndpointSlice', 'demo', 'c')
+      const second = (await client.get(`${selected}&limit=2&continue=${first.metadata.continue}`)).json
+      assert.deepEqual(
+        [...first.items, ...second.items].map((item) => item.metadata.name),
+        ['a', 'b', 'c'],
+      )
+      assert.equal(second.metadata.resourceVersion, first.metadata.resourceVersion)
+      for (const name of ['a', 'b']) await api.remove('EndpointSlice', 'demo', name)
+    })
+
+    test('watches what is selected, and what leaves the selection as deleted', async () => {
+      await api.apply(slice('s', { [SERVICE]: 'one' }))
+      const { events, told } = await watch(
+        `${SLICES}?watch=true&resourceVersion=${await versionNow()}&labelSelector=${encodeURIComponent(SERVICE)}`,
+      )
+      await api.apply(slice('s', { [SERVICE]: 'two' }))
+      await api.apply(slice('s', {}))
+      await api.apply(slice('s', { [SERVICE]: 'three' }))
+      await api.remove('EndpointSlice', 'demo', 's')
+      await until(() => events.length >= 4)
+      assert.deepEqual(told(), ['MODIFIED s', 'DELETED s', 'ADDED s', 'DELETED s'])
+      assert.equal((events[1]!.object.metadata['labels'] as Record<string, string>)[SERVICE], 'two')
+      const versions = events.map(({ object }) => Number(object.metadata['resourceVersion']))
+      assert.ok(versions.every((version, i) => i === 0 || version > versions[i - 1]!))
+    })
+
+    test('begins a watch without a version with what there is', async () => {
+      await api.apply(serviceImport('there'))
+      const { told } = await watch(`${IMPORTS}?watch=true`)
+      await api.apply(serviceImport('there', '10.0.0.2'))
+      await api.remove('ServiceImport', 'demo', 'there')
+      await until(() => told().length >= 3)
+      assert.deepEqual(told(), ['ADDED there', 'MODIFIED there', 'DELETED there'])
+    })
+
+    test('streams a list or says 422', async () => {
+      await api.apply(serviceImport('streamed'))
+      const path = `${IMPORTS}?${STREAM}&timeoutSeconds=2`
+      const { events, told } = await watch(path)
+      await until(() => events.length >= 1)
+      if (events[0]!.object.kind === 'Status') assert.equal((await client.get(path)).status, 422)
+      else {
+        await until(() => events.length >= 2)
+        assert.deepEqual(told().slice(0, 2), ['ADDED streamed', 'BOOKMARK'])
+        assert.deepEqual(events[1]!.object.metadata['annotations'], { 'k8s.io/initial-events-end': 'true' })
+      }
+      await api.remove('ServiceImport', 'demo', 'streamed')
+    })
+
+    test('ends a watch when its time is over', async () => {
+      const opened = await watch(`${SLICES}?watch=true&timeoutSeconds=1&resourceVersion=${await versionNow()}`)
+      await until(() => opened.hasEnded())
+    })
+
+    const refused = [
+      { query: 'limit=x', status: [400] },
+      { query: `labelSelector=${encodeURIComponent('a in b')}`, status: [400] },
+      { query: 'continue=x', status: [400] },
+      { query: 'watch=true&resourceVersionMatch=NotOlderThan', status: [422] },
+      { query: 'watch=true&sendInitialEvents=true', status: [422] },
+      { query: 'resourceVersion=99999999999', status: [504] },
+    ]
+    for (const { query, status } of refused) {
+      test(`refuses ${query}`, async () => {
+        assert.ok(status.includes((await client.get(`${SLICES}?${query}`)).status))
+      })
+    }
+
+    test('serves the versions of the CRD that are installed, and 404 without', async () => {
+      await api.installCrd(['v1alpha1'])
+      assert.equal((await client.get(IMPORTS)).status, 404)
+      const group = await client.get('/apis/multicluster.x-k8s.io')
+      assert.equal(group.json.preferredVersion.version, 'v1alpha1')
+      await api.apply({ ...serviceImport('old'), apiVersion: 'multicluster.x-k8s.io/v1alpha1' })
+      await api.installCrd(['v1beta1', 'v1alpha1'])
+      const { told, hasEnded } = await watch(`${IMPORTS}?watch=true`)
+      await until(() => told().length === 1)
+      await api.removeCrd()
+      assert.equal((await client.get(IMPORTS)).status, 404)
+      assert.equal((await client.get('/apis/multicluster.x-k8s.io')).status, 404)
+      await until(() => hasEnded())
+      assert.deepEqual(told(), ['ADDED old', 'DELETED old'])
+      await api.installCrd(['v1beta1'])
+      assert.deepEqual(await client.names(IMPORTS), [])
+    })
+  })
+}
