@@ -11,8 +11,8 @@ import { clusterSetIp, headless, newStage, type RawObject, SETTINGS, type Stage,
 
 /** A running API server, empty but for the CRDs in both versions. */
 export interface ApiUnderTest {
-  /** The text of a kubeconfig; with a token file, the user's token is read from it. */
-  kubeconfig(tokenFile?: string): string
+  /** The text of a kubeconfig. */
+  kubeconfig(): string
   put(object: RawObject): Promise<void>
   delete(object: RawObject): Promise<void>
   /** Installs the CRD of ServiceImport serving these versions; none removes it. */
@@ -34,7 +34,7 @@ export async function follow(
   const { limits, token, ...kubernetes } = changes
   const directory = await mkdtemp(join(tmpdir(), 'api-'))
   const path = join(directory, 'kubeconfig')
-  await writeFile(path, kubeconfig.replace('TOKEN_FILE', join(directory, 'token')))
+  await writeFile(path, kubeconfig)
   if (token !== undefined) await writeFile(join(directory, 'token'), token)
   const stage = newStage()
   const controlPlane = await startControlPlane(

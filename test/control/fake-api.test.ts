@@ -6,12 +6,12 @@ import { type ApiScene, type ApiUnderTest, behavesLikeAnApiServer, follow, follo
 import { ScriptedApiServer, type ScriptedApiServerOptions, type SeenRequest } from './scripted-api-server.ts'
 import { clusterSetIp, headless, slice, until } from './support.ts'
 
-/** As kubectl writes it; `TOKEN_FILE` becomes a path when the control plane starts. */
+/** As kubectl writes it. A token file is beside it. */
 function kubeconfigOf(server: ScriptedApiServer, hasTokenFile = false): string {
-  const user = hasTokenFile ? '{auth-provider: {name: tokenFile, config: {tokenFile: TOKEN_FILE}}}' : '{token: secret}'
+  const user = hasTokenFile ? '{tokenFile: token}' : '{token: secret}'
   return `apiVersion: v1
 kind: Config
-clusters: [{name: c, cluster: {server: "${server.url}", insecure-skip-tls-verify: true}}]
+clusters: [{name: c, cluster: {server: "${server.url}"}}]
 users: [{name: u, user: ${user}}]
 contexts: [{name: x, context: {cluster: c, user: u}}]
 current-context: x
@@ -261,7 +261,7 @@ suite('the zone survives an API server that', () => {
     server.endWatches()
     await until('the old token is refused', () => (scene.controlPlane.status().watchErrors.get('401') ?? 0) > 0)
     assert.deepEqual(scene.addressesOf('web'), ['10.0.0.1'])
-    await writeFile(join(scene.directory, 'token'), 'second')
+    await writeFile(join(scene.directory, 'token'), 'second\n')
     server.put(clusterSetIp('web', '10.0.0.2'))
     await until('the new token is used', () => scene.addressesOf('web')?.[0] === '10.0.0.2')
   })
