@@ -56,7 +56,7 @@ export interface RunningAgent {
 }
 
 /** Sections that listeners, sources and caches are made from; a change of them waits for a restart. */
-const FIXED_SECTIONS = ['listen', 'udp', 'tcp', 'host', 'metrics', 'health'] as const
+const FIXED_SECTIONS = ['listen', 'udp', 'tcp', 'host', 'metrics', 'health', 'kubeDnsConfigDirectory'] as const
 
 /** Milliseconds that listeners wait for the zone of a local source. */
 const SYNC_WAIT_MS = 2_000
@@ -273,8 +273,7 @@ class Agent implements RunningAgent {
     const directory = this.#written.kubeDnsConfigDirectory
     if (directory !== null) {
       const stop = watchKubeDnsConfig(directory, () => {
-        this.#apply()
-        this.#log.info('kube-dns-config-applied', { directory })
+        if (this.#apply(this.#written)) this.#log.info('kube-dns-config-applied', { directory })
       })
       this.#onStop('kube-dns configuration watch', stop)
     }
@@ -294,35 +293,42 @@ class Agent implements RunningAgent {
       this.#log.error('config-refused', { problems: loaded.problems.length, inForce: this.#hash })
       return
     }
-    const { hash } = loaded
-    const wanted = loaded.config
-    const waiting: string[] = FIXED_SECTIONS.filter(
-      (section) => !isDeepStrictEqual(wanted[section], this.#config[section]),
-    )
-    if (wanted.cache.maxBytes !== this.#config.cache.maxBytes) waiting.push('cache.maxBytes')
-    if (wanted.kubeDnsConfigDirectory !== this.#written.kubeDnsConfigDirectory) waiting.push('kubeDnsConfigDirectory')
-    if (!isDeepStrictEqual(sourceOf(wanted), sourceOf(this.#config))) waiting.push('clusterset zones or source')
+    const { hash, config: wanted } = loaded
+    const inForce = this.#written
+    const waiting: string[] = FIXED_SECTIONS.filter((section) => !isDeepStrictEqual(wanted[section], inForce[section]))
+    if (wanted.cache.maxBytes !== inForce.cache.maxBytes) waiting.push('cache.maxBytes')
+    if (!isDeepStrictEqual(sourceOf(wanted), sourceOf(inForce))) waiting.push('clusterset zones or source')
     if (waiting.length > 0) this.#log.warn('config-needs-restart', { sections: waiting })
 
-    // What waits stays as it is in every part: records are made for the zones that there were at the start.
-    const { zones } = this.#written.clusterset
-    this.#written = { ...wanted, clusterset: { ...wanted.clusterset, zones } }
+    if (!this.#apply(untilRestart(wanted, inForce))) return
     this.#hash = hash
     this.#appliedAtSeconds = Date.now() / 1000
     this.#log.setLevel(wanted.log.level)
-    this.#apply()
     this.#log.info('config-applied', { hash })
   }
 
-  /** Gives every part that can change while running what the configuration and the ConfigMap of kube-dns say now. */
-  #apply(): void {
-    this.#config = withKubeDnsRoutes(this.#written, this.#log)
-    const before = this.#groups
-    this.#groups = this.#openGroups(this.#config)
-    this.#resolver = this.#newResolver()
+  /**
+   * Gives every part that can change while running what the configuration and the ConfigMap of kube-dns say now.
+   * Whatever goes wrong in that, the old one stays in force: a node without DNS is worse than one with old settings.
+   */
+  #apply(written: Config): boolean {
+    const before = { config: this.#config, groups: this.#groups }
+    try {
+      this.#config = withKubeDnsRoutes(written, this.#log)
+      this.#groups = this.#openGroups(this.#config)
+      this.#resolver = this.#newResolver()
+    } catch (error) {
+      this.#config = before.config
+      this.#groups = before.groups
+      this.#reloadsFailed++
+      this.#log.error('config-failed', { error, inForce: this.#hash })
+      return false
+    }
+    this.#written = written
     this.#announceCells()
-    const gone = before.filter((group) => !this.#groups.includes(group))
+    const gone = before.groups.filter((group) => !this.#groups.includes(group))
     this.#stopGroups(gone).catch((error: unknown) => this.#log.error('stop-failed', { error: textOf(error) }))
+    return true
   }
 
   #openGroups(config: Config): FollowedGroup[] {
@@ -484,8 +490,19 @@ function zoneStates(state: Zone['state'], isFromSnapshot: boolean): Record<strin
   return Object.fromEntries(['unsynced', 'synced', 'absent', 'snapshot'].map((one) => [one, one === now ? 1 : 0]))
 }
 
+/** A configuration that is wanted, with what waits for a restart as it is in force: every part must see the same. */
+function untilRestart(wanted: Config, inForce: Config): Config {
+  const fixed = Object.fromEntries(FIXED_SECTIONS.map((section) => [section, inForce[section]]))
+  return {
+    ...wanted,
+    ...fixed,
+    clusterset: { ...wanted.clusterset, ...sourceOf(inForce) },
+    cache: { ...wanted.cache, maxBytes: inForce.cache.maxBytes },
+  }
+}
+
 /** What the control plane is started from. */
-function sourceOf({ clusterset }: Config): unknown {
+function sourceOf({ clusterset }: Config): Partial<Config['clusterset']> {
   const { zones, source, manifests, kubernetes, submariner, localClusterId } = clusterset
   return { zones, source, manifests, kubernetes, submariner, localClusterId }
 }
