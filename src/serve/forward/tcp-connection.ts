@@ -21,6 +21,9 @@ const UNSENT_OCTETS_MAX = 262_144
 /** RFC 1035 section 4.2.2. */
 const LENGTH_OCTETS = 2
 
+/** Why we close a connection ourselves. */
+const OUR_CODES: ReadonlySet<string> = new Set(['RETIRED', 'IDLE', 'STALLED', 'STOPPED'])
+
 export interface TcpConnectionSettings {
   readonly upstream: UpstreamAddress
   readonly isTls: boolean
@@ -33,8 +36,8 @@ export interface TcpConnectionParts {
   nowMs(): number
   /** From 0 to 65,535; must not be guessable. */
   randomId(): number
-  /** Called once when the connection is gone. */
-  connectionClosed(connection: TcpConnection): void
+  /** Called once when the connection is gone; `wasCut`: by the peer, while queries were waiting. */
+  connectionClosed(connection: TcpConnection, wasCut: boolean): void
 }
 
 /** Shared by all connections: a read and its handling are one synchronous step. */
@@ -253,7 +256,7 @@ export class TcpConnection {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#socket.destroy()
-    this.#parts.connectionClosed(this)
+    this.#parts.connectionClosed(this, this.waitingCount > 0 && !OUR_CODES.has(code))
     const wasProven = this.responses > 0
     const pending = [...this.#pending.values()]
     this.#pending.clear()

@@ -60,6 +60,15 @@ export interface TcpExchangerParts {
   connectionReused(): void
 }
 
+/** Connections to one upstream, those that only finish what they have included. */
+export const CONNECTIONS_OPEN_MAX = 512
+
+/** Connections in a row that a peer cuts off under their queries before we believe that it always will. */
+const CUTS_TO_LEARN = 2
+
+/** How long that is believed. */
+const CUTS_REMEMBERED_MS = 60_000
+
 /** A connection and the chance that was drawn for it. */
 interface Pooled {
   readonly connection: TcpConnection
@@ -76,6 +85,10 @@ export class TcpExchanger implements Exchanger {
   readonly #open = new Set<TcpConnection>()
   readonly #unflushed = new Set<TcpConnection>()
   #sweeper: NodeJS.Timeout | undefined
+  /** Queries that the peer answered on a connection before it cut it off; the fewest of late. */
+  #answeredBeforeCut = Number.POSITIVE_INFINITY
+  #cuts = 0
+  #cutAtMs = Number.NEGATIVE_INFINITY
   #isClosing = false
 
   constructor(settings: TcpExchangerSettings, parts: TcpExchangerParts) {
@@ -99,7 +112,7 @@ export class TcpExchanger implements Exchanger {
     this.#isClosing = true
     this.#pool.length = 0
     for (const connection of this.#open) {
-      if (isForced) connection.destroy('CLOSED')
+      if (isForced) connection.destroy('STOPPED')
       else connection.retire()
     }
   }
@@ -125,8 +138,12 @@ export class TcpExchanger implements Exchanger {
       if (best.connection.queries + 1 >= best.queries) this.#retire(best)
       return best.connection
     }
+    if (this.#open.size >= CONNECTIONS_OPEN_MAX) return undefined
     if (this.#pool.length >= connectionsMax && !this.#makeRoom()) return undefined
-    return this.#openConnection()
+    const opened = this.#openConnection()
+    const pooled = this.#pool.at(-1)
+    if (pooled?.connection === opened && pooled.queries <= 1) this.#retire(pooled)
+    return opened
   }
 
   #isDoubtful(connection: TcpConnection, nowMs: number): boolean {
@@ -153,17 +170,46 @@ export class TcpExchanger implements Exchanger {
         counts: this.#parts.counts,
         nowMs: this.#parts.nowMs,
         randomId: this.#parts.randomId,
-        connectionClosed: (closed) => this.#forget(closed),
+        connectionClosed: (closed, wasCut) => {
+          if (wasCut) this.#learnFromCut(closed)
+          this.#forget(closed)
+        },
       },
     )
     const aroundMean = (mean: number): number => mean * (0.5 + this.#parts.random())
     this.#open.add(connection)
     if (!this.#isClosing) {
-      this.#pool.push({ connection, ageMs: aroundMean(limits.ageMs), queries: aroundMean(limits.queries) })
+      this.#pool.push({
+        connection,
+        ageMs: aroundMean(limits.ageMs),
+        queries: this.#queriesFor(aroundMean(limits.queries)),
+      })
     }
     this.#parts.connectionOpened()
     this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref()
     return connection
+  }
+
+  /**
+   * Some servers take a number of queries on a connection, often one, and hang up on the rest (RFC 7766 section 6.2.1.1
+   * asks them not to). Their connections get no more than that.
+   */
+  #learnFromCut(connection: TcpConnection): void {
+    const nowMs = this.#parts.nowMs()
+    if (nowMs - this.#cutAtMs > CUTS_REMEMBERED_MS) {
+      this.#cuts = 0
+      this.#answeredBeforeCut = Number.POSITIVE_INFINITY
+    }
+    this.#cutAtMs = nowMs
+    // One that never answered is a failure like any other.
+    if (connection.responses === 0) return
+    this.#cuts++
+    this.#answeredBeforeCut = Math.min(this.#answeredBeforeCut, connection.responses)
+  }
+
+  #queriesFor(drawn: number): number {
+    const isCutting = this.#cuts >= CUTS_TO_LEARN && this.#parts.nowMs() - this.#cutAtMs < CUTS_REMEMBERED_MS
+    return isCutting ? Math.min(drawn, this.#answeredBeforeCut) : drawn
   }
 
   #retire(pooled: Pooled): void {

@@ -60,7 +60,7 @@ export class UdpExchanger implements Exchanger {
   }
 
   close(isForced: boolean): void {
-    if (isForced) for (const exchange of this.#open) exchange.fail('CLOSED')
+    if (isForced) for (const exchange of this.#open) exchange.fail('STOPPED')
   }
 }
 

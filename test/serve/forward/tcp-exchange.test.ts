@@ -90,6 +90,25 @@ suite('queries over TCP', () => {
     })
   }
 
+  for (const perConnection of [1, 3]) {
+    test(`learn that a server takes ${perConnection} a connection and hangs up on the rest`, async (t) => {
+      const answered = new Map<number, number>()
+      const server = await upstream(t, {
+        script: (query) => {
+          const count = (answered.get(query.connection) ?? 0) + 1
+          answered.set(query.connection, count)
+          if (count <= perConnection) query.answer()
+          if (count === perConnection) query.end()
+        },
+      })
+      const asked = group(t, { upstreams: [server], transport: 'tcp' })
+      for (let round = 0; round < 3; round++) {
+        const results = await Promise.all(names(30).map((name) => asked.forward(question(name))))
+        assert.deepEqual([...new Set(results.map(gist))], ['rcode 0'])
+      }
+    })
+  }
+
   test('ignore and count what was not asked, on a connection that goes on', async (t) => {
     const server = await upstream(t, {
       script: (query) => {
