@@ -16,6 +16,19 @@ export interface Unbound {
 
 /** `records` in zone-file notation; every other name gets NXDOMAIN. Extra configuration lines go into the server clause. */
 export async function startUnbound(records: readonly string[], extra: readonly string[] = []): Promise<Unbound> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await tryToStart(records, extra)
+    } catch (error) {
+      // Somebody else had the port for TCP, or took it just now.
+      if (attempt === PORTS_TRIED_MAX || !String(error).includes('Address already in use')) throw error
+    }
+  }
+}
+
+const PORTS_TRIED_MAX = 5
+
+async function tryToStart(records: readonly string[], extra: readonly string[]): Promise<Unbound> {
   const directory = await mkdtemp(join(tmpdir(), 'nodelocal-mcs-unbound-'))
   const port = await freePort()
   const config = [
@@ -50,7 +63,10 @@ export async function startUnbound(records: readonly string[], extra: readonly s
   }
   try {
     await until(
-      () => answers(port),
+      () => {
+        if (child.exitCode !== null) throw new Error(`unbound ended with ${child.exitCode}: ${output}`)
+        return answers(port)
+      },
       10_000,
       () => output,
     )
