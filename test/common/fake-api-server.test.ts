@@ -233,6 +233,21 @@ describe('lists', () => {
     })
   }
 
+  withApi('are compressed for those who take it, when they are big', async (api) => {
+    await api.applyMany(Array.from({ length: 400 }, (_, i) => serviceImport(`import-${i}`)))
+    const small = await get(api, `${IMPORTS}?limit=1`)
+    assert.equal(small.headers.get('content-encoding'), null)
+    const big = await get(api, IMPORTS)
+    assert.deepEqual([big.headers.get('content-encoding'), big.json.items.length], ['gzip', 400])
+    assert.ok(api.requests.at(-1)!.bytes < JSON.stringify(big.json).length / 4)
+    const plain = await get(api, IMPORTS, { 'accept-encoding': 'identity' })
+    assert.deepEqual([plain.headers.get('content-encoding'), plain.json.items.length], [null, 400])
+    api.faults.cutList(399)
+    await assert.rejects(get(api, IMPORTS), TypeError)
+    api.faults.pace = { chunkOctets: 1000, everyMs: 0 }
+    assert.equal((await get(api, IMPORTS)).json.items.length, 400)
+  })
+
   withApi('ignore the limit for version 0, as the watch cache does', async (api) => {
     await api.applyMany(['a', 'b', 'c'].map((name) => serviceImport(name)))
     assert.equal((await get(api, `${IMPORTS}?limit=1&resourceVersion=0`)).json.items.length, 3)

@@ -3,7 +3,7 @@
  * EndpointSlices as kube-apiserver documents and does them, and everything that can go wrong with them on demand.
  *
  * It reads only: objects change through `apply` and `remove`. What it leaves out: field selectors, aggregated discovery, Table
- * and protobuf encodings, compression, and admission (objects are not validated, so that tests can serve malformed ones).
+ * and protobuf encodings, and admission (objects are not validated, so that tests can serve malformed ones).
  */
 
 import { randomUUID } from 'node:crypto'
@@ -125,6 +125,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
       path: url,
       userAgent: headers['user-agent'] ?? '',
       authorization: headers.authorization ?? '',
+      acceptsGzip: /\bgzip\b/.test(String(headers['accept-encoding'])),
       status: 0,
       bytes: 0,
       isOpen: true,
@@ -141,7 +142,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
       const told = error instanceof ApiError ? error : new ApiError(500, 'InternalError', String(error))
       const { retryAfterSeconds, status } = told
       if (!(error instanceof ApiError)) process.emitWarning(String((error as Error).stack))
-      if (entry.status !== 0) writer.cut(false)
+      if (entry.status !== 0) await writer.cut(false)
       else {
         await sendJson(
           writer,
@@ -251,7 +252,7 @@ async function sendText(
 ): Promise<void> {
   writer.head(status, { ...headers, 'content-length': String(Buffer.byteLength(text)) })
   await writer.write(text)
-  writer.end()
+  await writer.end()
 }
 
 function notFound(group: string, resource: string, name: string): ApiError {

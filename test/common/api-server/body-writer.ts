@@ -1,7 +1,9 @@
 /** Writes a response's body at the pace of the client and of the faults, and counts its octets. */
 
+import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
+import { constants, createGzip, type Gzip } from 'node:zlib'
 import type { Faults } from './faults.ts'
 
 /** A request and what became of it. */
@@ -11,9 +13,10 @@ export interface RequestLogEntry {
   readonly path: string
   readonly userAgent: string
   readonly authorization: string
+  readonly acceptsGzip: boolean
   /** 0: not answered yet. */
   status: number
-  /** Octets of the body so far. */
+  /** Octets of the body so far, as sent: compressed ones where it is. */
   bytes: number
   /** False once the response or its connection ended. */
   isOpen: boolean
@@ -24,6 +27,8 @@ export class BodyWriter {
   readonly #entry: RequestLogEntry
   readonly #faults: Faults
   readonly #closed: Promise<unknown>
+  #gzip: Gzip | undefined
+  #packed: Promise<void> | undefined
 
   constructor(response: ServerResponse, entry: RequestLogEntry, faults: Faults) {
     this.#response = response
@@ -36,6 +41,10 @@ export class BodyWriter {
     return !this.#response.destroyed && !this.#response.writableEnded
   }
 
+  get acceptsGzip(): boolean {
+    return this.#entry.acceptsGzip
+  }
+
   head(status: number, headers: Readonly<Record<string, string>>): void {
     this.#entry.status = status
     this.#response.writeHead(status, headers)
@@ -46,9 +55,43 @@ export class BodyWriter {
     this.#response.flushHeaders()
   }
 
+  /** Compresses what is written from here on; the head has to say so. */
+  pack(): void {
+    // Level 1, as the API server: it compresses while clients wait.
+    const gzip = createGzip({ level: 1 })
+    this.#gzip = gzip
+    this.#packed = (async () => {
+      // Read to the end even when nobody wants it any more, or the writer would wait for ever.
+      for await (const chunk of gzip) await this.#paced(chunk as Buffer)
+    })()
+  }
+
   /** False when nobody reads any more. */
   async write(text: string): Promise<boolean> {
-    const bytes = Buffer.from(text)
+    if (this.#gzip === undefined) return await this.#paced(Buffer.from(text))
+    if (!this.#gzip.write(text)) await once(this.#gzip, 'drain')
+    return this.isOpen
+  }
+
+  async end(): Promise<void> {
+    this.#gzip?.end()
+    await this.#packed
+    if (this.isOpen) this.#response.end()
+  }
+
+  /** Breaks the connection without an end of the body: FIN, or with `isReset` RST. What was written before arrives. */
+  async cut(isReset: boolean): Promise<void> {
+    const gzip = this.#gzip
+    if (gzip !== undefined) {
+      await new Promise<void>((resolve) => gzip.flush(constants.Z_SYNC_FLUSH, resolve))
+      gzip.push(null)
+      await this.#packed
+    }
+    if (isReset) this.#response.socket?.resetAndDestroy()
+    else this.#response.socket?.destroy()
+  }
+
+  async #paced(bytes: Buffer): Promise<boolean> {
     if (this.#faults.pace === undefined) return await this.#send(bytes)
     for (let start = 0; start < bytes.length; ) {
       const { chunkOctets, everyMs } = this.#faults.pace ?? { chunkOctets: bytes.length, everyMs: 0 }
@@ -57,16 +100,6 @@ export class BodyWriter {
       await Promise.race([delay(everyMs), this.#closed])
     }
     return this.isOpen
-  }
-
-  end(): void {
-    if (this.isOpen) this.#response.end()
-  }
-
-  /** Breaks the connection without an end of the body: FIN, or with `isReset` RST. */
-  cut(isReset: boolean): void {
-    if (isReset) this.#response.socket?.resetAndDestroy()
-    else this.#response.socket?.destroy()
   }
 
   async #send(bytes: Buffer): Promise<boolean> {

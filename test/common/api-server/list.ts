@@ -2,7 +2,7 @@
 
 import type { BodyWriter } from './body-writer.ts'
 import { itemJson, listFrame } from './encode.ts'
-import type { Faults, Met } from './faults.ts'
+import type { Faults } from './faults.ts'
 import type { ListOptions } from './list-options.ts'
 import type { ObjectStore, Stored } from './object-store.ts'
 import type { Resource } from './resources.ts'
@@ -78,27 +78,36 @@ function readToken(text: string): ContinueToken {
   throw badRequest('continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)')
 }
 
-/** Items written at once: big lists leave in pieces, and nothing ever holds the text of a whole one. */
-const ITEMS_PER_WRITE = 100
+/** Octets written at once: big lists leave in pieces, and nothing ever holds the text of a whole one. The API server packs lists above. */
+const PIECE_OCTETS = 128 * 1024
 
 export async function sendPage(page: Page, request: ListRequest, writer: BodyWriter, faults: Faults): Promise<void> {
-  const met: Met = { verb: 'list', resource: request.resource.name }
-  const cutAfter = faults.cutOf(met)
+  const cutAfter = faults.cutOf({ verb: 'list', resource: request.resource.name })
   const { head, tail } = listFrame(request.resource, request.version, page.metadata)
-  writer.head(200, { 'content-type': 'application/json' })
+  let isBegun = false
   let text = head
+  const begin = (isBig: boolean): void => {
+    const isPacked = isBig && writer.acceptsGzip
+    const encoding = isPacked ? { 'content-encoding': 'gzip' } : {}
+    writer.head(200, { 'content-type': 'application/json', vary: 'Accept-Encoding', ...encoding })
+    if (isPacked) writer.pack()
+    isBegun = true
+  }
   for (const [i, stored] of page.items.entries()) {
     const json = (i === 0 ? '' : ',') + itemJson(request.resource, request.version, stored)
     if (i === cutAfter) {
+      if (!isBegun) begin(false)
       await writer.write(text + json.slice(0, json.length / 2))
-      writer.cut(false)
+      await writer.cut(false)
       return
     }
     text += json
-    if (i % ITEMS_PER_WRITE !== ITEMS_PER_WRITE - 1) continue
+    if (text.length < PIECE_OCTETS) continue
+    if (!isBegun) begin(true)
     if (!(await writer.write(text))) return
     text = ''
   }
+  if (!isBegun) begin(false)
   await writer.write(text + tail)
-  writer.end()
+  await writer.end()
 }

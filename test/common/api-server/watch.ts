@@ -135,7 +135,7 @@ export class Watch {
   #line(line: string | (() => string)): void {
     if (++this.#behindLines > BEHIND_LINES_MAX) {
       this.#forget()
-      this.#writer.end()
+      void this.#writer.end()
       return
     }
     this.#after(async () => {
