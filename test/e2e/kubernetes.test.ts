@@ -1,0 +1,193 @@
+/**
+ * The agent as a process on a Kubernetes API: the in-repo server, and a real kube-apiserver where KUBEBUILDER_ASSETS
+ * names a folder with one.
+ */
+
+import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, suite, type TestContext, test } from 'node:test'
+import { parseAllDocuments } from 'yaml'
+import { type AgentProcess, startAgentProcess, until } from '../common/agent-process.ts'
+import type { ApiUnderTest, KubernetesObject } from '../common/api-under-test.ts'
+import { startFakeApiServer } from '../common/fake-api-server.ts'
+import { checkVector, readVectors, responseFromBytes, type VectorResponse } from '../common/vectors.ts'
+import { queryBytes } from '../common/zone-server.ts'
+
+const EXAMPLES = ['web.yaml', 'db.yaml'].flatMap((file) => {
+  const text = readFileSync(new URL(`../../examples/clusterset/${file}`, import.meta.url), 'utf8')
+  return parseAllDocuments(text).map((document) => document.toJS() as KubernetesObject)
+})
+
+const TYPES: Readonly<Record<string, number>> = { A: 1, AAAA: 28, SRV: 33, TXT: 16 }
+
+function importOf(name: string, address: string): KubernetesObject {
+  return {
+    apiVersion: 'multicluster.x-k8s.io/v1beta1',
+    kind: 'ServiceImport',
+    metadata: { namespace: 'shop', name },
+    spec: { type: 'ClusterSetIP', ips: [address], ports: [{ name: 'tcp', protocol: 'TCP', port: 6379 }] },
+  }
+}
+
+async function overUdp(port: number, query: Buffer): Promise<Buffer> {
+  const socket = createSocket('udp4')
+  try {
+    const withOpt = Buffer.concat([query, Buffer.from('00002904d0000000000000', 'hex')])
+    withOpt.writeUInt16BE(1, 10)
+    socket.send(withOpt, port, '127.0.0.1')
+    const [message] = (await once(socket, 'message', { signal: AbortSignal.timeout(5_000) })) as [Buffer]
+    return message
+  } finally {
+    socket.close()
+  }
+}
+
+async function overTcp(port: number, query: Buffer): Promise<Buffer> {
+  const socket = connect(port, '127.0.0.1')
+  const length = Buffer.alloc(2)
+  length.writeUInt16BE(query.length)
+  socket.end(Buffer.concat([length, query]))
+  const chunks: Buffer[] = []
+  for await (const chunk of socket) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks).subarray(2)
+}
+
+const isReal = process.env['KUBEBUILDER_ASSETS'] !== undefined
+const apis: { what: string; start(): Promise<ApiUnderTest> }[] = [
+  { what: 'the in-repo API server', start: () => startFakeApiServer() },
+]
+if (isReal) apis.push({ what: 'a real kube-apiserver', start: () => startFakeApiServer() })
+
+for (const { what, start } of apis) {
+  suite(`agent on ${what}`, () => {
+    let api: ApiUnderTest
+    let agent: AgentProcess
+    const ask = async (name: string, type: string, over = overUdp): Promise<VectorResponse> =>
+      responseFromBytes(await over(agent.port, queryBytes({ name: `${name}.`, type: TYPES[type]!, class: 1 })))
+    const data = async (name: string, type: string, over = overUdp): Promise<string[]> =>
+      (await ask(name, type, over)).answer.map((record) => record.split(/\s+IN\s+\S+\s+/)[1]!).sort()
+
+    before(async () => {
+      api = await start()
+      await api.installCrd(['v1beta1', 'v1alpha1'])
+      await api.applyMany(EXAMPLES)
+      agent = await startAgentProcess({
+        clusterset: { source: 'kubernetes', kubernetes: { kubeconfig: await api.kubeconfig() } },
+        forward: [],
+      })
+      await until(
+        async () => (await agent.health('/readyz')).status === 200,
+        20_000,
+        () => agent.output(),
+      )
+    })
+    after(async () => {
+      assert.equal(await agent?.stop(), 0)
+      await api?.stop()
+    })
+
+    for (const [transport, over] of [
+      ['UDP', overUdp],
+      ['TCP', overTcp],
+    ] as const) {
+      test(`answers both kinds of service over ${transport}`, async () => {
+        assert.deepEqual(await data('web.shop.svc.clusterset.local', 'A', over), ['10.42.0.80'])
+        assert.deepEqual(await data('db.shop.svc.clusterset.local', 'A', over), ['10.1.0.10', '10.1.0.11', '10.2.0.10'])
+        assert.deepEqual(await data('db-0.west.db.shop.svc.clusterset.local', 'A', over), ['10.2.0.10'])
+        assert.equal((await ask('nobody.shop.svc.clusterset.local', 'A', over)).rcode, 'NXDOMAIN')
+      })
+    }
+
+    test('answers a ServiceImport within a second of its creation, its change and its deletion', async () => {
+      const name = 'cache.shop.svc.clusterset.local'
+      const isNow = (wanted: string) =>
+        until(
+          async () => (await data(name, 'A')).join() === wanted,
+          1_000,
+          () => agent.output(),
+        )
+      await api.apply(importOf('cache', '10.42.0.99'))
+      await isNow('10.42.0.99')
+      await api.apply(importOf('cache', '10.42.0.100'))
+      await isNow('10.42.0.100')
+      await api.remove('ServiceImport', 'shop', 'cache')
+      await until(
+        async () => (await ask(name, 'A')).rcode === 'NXDOMAIN',
+        1_000,
+        () => agent.output(),
+      )
+    })
+
+    test('denies the zone while the CRDs are absent, stays ready, and notices their return', async () => {
+      await api.removeCrd()
+      await api.installCrd(['v1alpha1'])
+      await api.applyMany([{ ...importOf('again', '10.42.0.101'), apiVersion: 'multicluster.x-k8s.io/v1alpha1' }])
+      await until(
+        async () => (await data('again.shop.svc.clusterset.local', 'A')).length === 1,
+        30_000,
+        () => agent.output(),
+      )
+      assert.equal((await agent.health('/readyz')).status, 200)
+    })
+  })
+}
+
+suite('the tables of the zone, from the in-repo API server', () => {
+  for (const name of ['cluster-set-ip', 'headless']) {
+    test(`${name}: every row`, async (t) => {
+      const table = readVectors(`clusterset/${name}`)
+      const api = await startFakeApiServer({ crdVersions: ['v1beta1', 'v1alpha1'] })
+      t.after(() => api.stop())
+      await api.applyMany(table.objects as KubernetesObject[])
+      const agent = await startAgentProcess({
+        clusterset: { source: 'kubernetes', kubernetes: { kubeconfig: await api.kubeconfig() } },
+        forward: [],
+      })
+      t.after(() => agent.stop())
+      await until(
+        async () => (await agent.health('/readyz')).status === 200,
+        20_000,
+        () => agent.output(),
+      )
+      for (const vector of table.cases) {
+        await checkVector(vector, async (question) =>
+          responseFromBytes(await overUdp(agent.port, queryBytes(question))),
+        )
+      }
+    })
+  }
+})
+
+test('lives and serves other names while the API server is away, and says SERVFAIL to names it cannot know yet', async (t) => {
+  const agent = await startAgentProcess({
+    clusterset: {
+      source: 'kubernetes',
+      kubernetes: { kubeconfig: await unreachableKubeconfig(t) },
+    },
+    forward: [],
+  })
+  t.after(() => agent.stop())
+  const ask = async (name: string) =>
+    responseFromBytes(await overUdp(agent.port, queryBytes({ name, type: 1, class: 1 })))
+  assert.equal((await ask('web.shop.svc.clusterset.local.')).rcode, 'SERVFAIL')
+  assert.equal((await ask('localhost.')).rcode, 'NOERROR')
+  assert.equal((await agent.health('/healthz')).status, 200)
+})
+
+/** A kubeconfig of a server that is gone. */
+async function unreachableKubeconfig(t: TestContext): Promise<string> {
+  const api = await startFakeApiServer()
+  const path = await api.kubeconfig()
+  const text = readFileSync(path, 'utf8')
+  await api.stop()
+  const directory = mkdtempSync(join(tmpdir(), 'nodelocal-mcs-kubeconfig-'))
+  t.after(() => rmSync(directory, { recursive: true, force: true }))
+  const kept = join(directory, 'config')
+  writeFileSync(kept, text)
+  return kept
+}
