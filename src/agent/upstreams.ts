@@ -1,6 +1,6 @@
 /** The upstreams of the configuration's routes: addresses as written, resolv.conf files followed, loops left out. */
 
-import { readFileSync, unwatchFile, watchFile } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import type { Config } from '../config/config.ts'
 import { canonicalAddress, defaultPort, parseUpstream } from '../config/syntax.ts'
@@ -33,6 +33,7 @@ export interface FollowedGroup {
 export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts: GroupParts, log: Log): FollowedGroup {
   const files = route.upstreams.map(parseUpstream).flatMap((one) => (one.kind === 'resolv-conf' ? [one.path] : []))
   const lastGood = new Map<string, readonly string[]>()
+  const lastSeen = files.map(textOf)
   const list = () => withoutOwn(upstreamsOf(route, lastGood, log), own, log)
   const group = createUpstreamGroup(
     {
@@ -45,19 +46,33 @@ export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts:
     { ...parts, log },
   )
   const follow = (): void => {
+    const seen = files.map(textOf)
+    if (seen.every((text, i) => text === lastSeen[i])) return
+    lastSeen.splice(0, seen.length, ...seen)
     const upstreams = list()
     group.use(upstreams)
     log.info('upstreams-changed', { zones: route.zones, upstreams: upstreams.map(upstreamName) })
   }
-  for (const file of files) watchFile(file, { interval: RESOLV_CONF_POLL_MS, persistent: false }, follow)
+  // Reading again and again survives renames, bind mounts and symbolic links, and misses nothing between two looks.
+  const poll = files.length === 0 ? undefined : setInterval(follow, RESOLV_CONF_POLL_MS).unref()
   return {
     group,
     transport: route.transport,
     route,
     stop: (drainMs) => {
-      for (const file of files) unwatchFile(file, follow)
+      clearInterval(poll)
       return group.stop(drainMs)
     },
+  }
+}
+
+/** The file's text; undefined while there is none. */
+function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    // Said by `nameserversIn`, which is asked whenever this changes.
+    return undefined
   }
 }
 
