@@ -50,8 +50,11 @@ const HAND_STEPS_MAX = 64
 /** No single answer takes more than this part of the budget. */
 const ENTRY_SHARE_MAX = 1 / 16
 
-/** Seconds between two sweeps of node-cache for entries whose time is over. */
-const SWEEP_SECONDS = 60
+/** Milliseconds between two steps of the sweep for entries whose time is over. */
+const SWEEP_MS = 1_000
+
+/** Entries that one step of the sweep looks at: well under a millisecond, where a walk of everything could take hundreds. */
+export const SWEEP_ENTRIES_MAX = 1_000
 
 export class RecordCache {
   readonly #store: NodeCache
@@ -64,12 +67,16 @@ export class RecordCache {
   #oldest: Slot | undefined
   #newest: Slot | undefined
   #hand: Slot | undefined
+  /** Where the sweep goes on. */
+  #broom: Slot | undefined
+  readonly #sweeping: NodeJS.Timeout
 
   /** `bytesMax`: what keys, messages and bookkeeping may take together. */
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax
-    this.#store = new NodeCache({ useClones: false, checkperiod: SWEEP_SECONDS, deleteOnExpire: true })
+    this.#store = new NodeCache({ useClones: false, checkperiod: 0, deleteOnExpire: true })
     this.#store.on('del', (_key: string, slot: Slot) => this.#unlink(slot))
+    this.#sweeping = setInterval(() => this.sweep(), SWEEP_MS).unref()
   }
 
   /** The entry of a key, whatever its age; marks it as asked for. */
@@ -88,8 +95,7 @@ export class RecordCache {
 
   /** Keeps an answer in the place of an older one for `keepSeconds`, stale time included; false when it is too large. */
   keep(entry: Omit<CacheEntry, 'hits'>, keepSeconds: number): boolean {
-    const bytes =
-      ENTRY_OVERHEAD_BYTES + entry.key.length + entry.answer.message.length + entry.answer.ttlOffsets.byteLength
+    const bytes = bytesOf(entry.key, entry.answer)
     if (bytes > this.#bytesMax * ENTRY_SHARE_MAX) {
       this.#refusals++
       this.#store.del(entry.key)
@@ -136,8 +142,21 @@ export class RecordCache {
     }
   }
 
-  /** Ends node-cache's timer. */
+  /** Forgets those of the next `SWEEP_ENTRIES_MAX` entries whose time is over: their bytes are free before others need them. */
+  sweep(): void {
+    let slot = this.#broom ?? this.#oldest
+    for (let step = 0; step < SWEEP_ENTRIES_MAX && slot !== undefined; step++) {
+      const next = slot.newer
+      // To look is enough: node-cache deletes what it finds to be over.
+      this.#store.has(slot.key)
+      slot = next
+    }
+    this.#broom = slot
+  }
+
+  /** Ends the sweep. */
   close(): void {
+    clearInterval(this.#sweeping)
     this.#store.close()
   }
 
@@ -159,8 +178,16 @@ export class RecordCache {
     if (slot.newer === undefined) this.#newest = slot.older
     else slot.newer.older = slot.older
     if (this.#hand === slot) this.#hand = slot.newer
+    if (this.#broom === slot) this.#broom = slot.newer
     this.#bytes -= slot.bytes
     this.#entries--
     if (slot.kind === 'positive') this.#positiveEntries--
   }
+}
+
+/** What an entry takes. Strings count two bytes a character: a type above 255 alone makes a key of such. */
+function bytesOf(key: CacheKey, answer: Answer): number {
+  let characters = key.length
+  for (const { text } of answer.extendedErrors) characters += text.length
+  return ENTRY_OVERHEAD_BYTES + 2 * characters + answer.message.length + answer.ttlOffsets.byteLength
 }

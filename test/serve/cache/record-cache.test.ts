@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { RecordCache } from '../../../src/serve/cache/record-cache.ts'
+import { RecordCache, SWEEP_ENTRIES_MAX } from '../../../src/serve/cache/record-cache.ts'
 import { upstreamResponse } from '../../common/wire.ts'
 
 const ANSWER = upstreamResponse({
@@ -55,6 +55,33 @@ suite('record cache', () => {
     cache.keep(entry('same'), 60)
     assert.equal(cache.status().bytes, bytes)
     assert.equal(cache.status().positiveEntries, 1)
+  })
+
+  test('sweeps what is over a step at a time, whatever is kept or forgotten in between', (t) => {
+    let nowMs = 1e12
+    t.mock.method(Date, 'now', () => nowMs)
+    const cache = new RecordCache(64 * 1024 * 1024)
+    t.after(() => cache.close())
+    const count = 3 * SWEEP_ENTRIES_MAX
+    for (let i = 0; i < count; i++) cache.keep(entry(`name${i}`), i % 2 === 0 ? 60 : 6000)
+    nowMs += 61_000
+    cache.sweep()
+    assert.equal(cache.status().positiveEntries, count - SWEEP_ENTRIES_MAX / 2)
+    cache.flush(({ key }) => key === `name${SWEEP_ENTRIES_MAX}`) // the one that the sweep would go on with
+    cache.keep(entry('new'), 60)
+    for (let step = 0; step < 3; step++) cache.sweep()
+    assert.equal(cache.status().positiveEntries, count / 2 + 1)
+    cache.sweep()
+    assert.equal([...cache.entries()].length, count / 2 + 1)
+  })
+
+  test('counts what extended errors and wide keys take', (t) => {
+    const cache = new RecordCache(64 * 1024)
+    t.after(() => cache.close())
+    cache.keep(entry('k'), 60)
+    const { bytes } = cache.status()
+    cache.keep(entry('k', { ...ANSWER, extendedErrors: [{ code: 3, text: 'x'.repeat(100) }] }), 60)
+    assert.equal(cache.status().bytes, bytes + 200)
   })
 
   test('flushes what is picked, or all', (t) => {
