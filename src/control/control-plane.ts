@@ -14,6 +14,7 @@ import { ObjectIntake } from './object-intake.ts'
 import { ObjectStore } from './object-store.ts'
 import { Publisher } from './publisher.ts'
 import { type RecordSettings, recordsOf } from './records/records-of.ts'
+import { SnapshotKeeper } from './snapshot-keeper.ts'
 import type { Source, SourceStatus } from './source.ts'
 import { WATCH_LIMITS, type WatchLimits } from './watch.ts'
 
@@ -236,6 +237,20 @@ async function startKubernetes(settings: ControlSettings, parts: ControlParts, o
     nowSeconds: () => parts.nowSeconds(),
     chance: () => parts.chance(),
   })
+  const path = settings.kubernetes.snapshotFile
+  if (path === null) {
+    source.start()
+    return source
+  }
+  const keeper = new SnapshotKeeper(path, { log: parts.log, store: own.store, clock: parts })
+  const isFromSnapshot = await keeper.read(namespaces)
   source.start()
-  return source
+  keeper.start(() => source.isSettled && own.sync.isSynced)
+  return {
+    status: () => ({ ...source.status(), fromSnapshot: isFromSnapshot && !own.sync.isSynced }),
+    stop: async () => {
+      await source.stop()
+      await keeper.stop()
+    },
+  }
 }

@@ -26,9 +26,19 @@ export class ObjectStore {
   readonly #slices = new Map<ObjectKey, SliceEntry>()
   readonly #slicesOfService = new Map<ServiceKey, Set<ObjectKey>>()
 
+  #changes = 0
+
   /** `touch` hears of every service whose objects changed. */
   constructor(touch: (service: ServiceKey) => void) {
-    this.#touch = touch
+    this.#touch = (service) => {
+      this.#changes++
+      touch(service)
+    }
+  }
+
+  /** Grows with every change. */
+  get changes(): number {
+    return this.#changes
   }
 
   /** Objects kept of a kind. */
