@@ -18,6 +18,8 @@ export interface WatchEvent {
 }
 
 export interface WatchUnderTest {
+  /** Of the response; unless 200 there are no events but one Status. */
+  readonly status: number
   readonly events: readonly WatchEvent[]
   /** Types with names, as `ADDED web`, in order of arrival. */
   told(): string[]
@@ -73,6 +75,7 @@ export class ApiClient {
     // Closing it ourselves is told as an error of the response.
     response.on('error', () => response.destroy())
     return {
+      status: response.statusCode ?? 0,
       events,
       told: () => events.map(({ type, object }) => `${type} ${object.metadata.name ?? ''}`.trim()),
       hasEnded: () => response.complete,

@@ -75,6 +75,7 @@ function withApi(promise: string, run: (api: FakeApiServer) => Promise<void>, op
 }
 
 behavesLikeAnApiServer(() => startFakeApiServer())
+behavesLikeAnApiServer(() => startFakeApiServer({ hasWatchList: false }))
 
 describe('discovery', () => {
   withApi('names groups, versions and resources, beta before alpha', async (api) => {
