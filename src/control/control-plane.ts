@@ -158,7 +158,7 @@ export class Sync {
   settle(state: 'synced' | 'absent'): void {
     // What an earlier source left in the zone and this one does not know is gone.
     for (const service of this.#parts.zone.services()) {
-      if (this.#store.of(service).import === undefined) this.#publisher.touch(service)
+      if (!this.#store.hasImport(service)) this.#publisher.touch(service)
     }
     const epoch = ++this.#epoch
     this.#publisher.afterPublication(() => {

@@ -50,6 +50,10 @@ export class ObjectStore {
     return kind === 'serviceImport' ? this.#imports.keys() : this.#slices.keys()
   }
 
+  hasImport(service: ServiceKey): boolean {
+    return this.#imports.has(service)
+  }
+
   of(service: ServiceKey): ServiceFacts {
     const keys = this.#slicesOfService.get(service)
     const slices = keys === undefined ? [] : Array.from(keys, (key) => this.#slices.get(key)!.facts)

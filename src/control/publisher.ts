@@ -8,7 +8,7 @@ import type { ServiceKey, ServiceRecords } from '../dns/zone/rrset.ts'
 import type { Zone } from '../dns/zone/zone.ts'
 
 /** Milliseconds one turn may spend on publications; what is left waits for the next turn, queries go in between. */
-export const TURN_BUDGET_MS = 5
+export const TURN_BUDGET_MS = 4
 
 export interface PublisherParts {
   readonly zone: Zone

@@ -38,7 +38,7 @@ export const WATCH_LIMITS: WatchLimits = {
   watchSeconds: 300,
   bookmarkIdleMs: 150_000,
   pageObjects: 500,
-  turnBudgetMs: 3,
+  turnBudgetMs: 2,
   shortWatchMs: 1_000,
   freshListMs: 10_000,
 }
