@@ -150,7 +150,7 @@ export class Resolver {
     const fresh = route.upstreams.forward(question).then((result) => {
       refresh.isUnderWay = false
       if (isFailure(result)) {
-        refresh.failedAtSeconds = this.#parts.nowSeconds()
+        this.#rememberFailure(refresh, result)
         return undefined
       }
       this.#refreshes.delete(key)
@@ -197,7 +197,7 @@ export class Resolver {
       .then((result) => {
         if (isFailure(result)) {
           refresh.isUnderWay = false
-          refresh.failedAtSeconds = this.#parts.nowSeconds()
+          this.#rememberFailure(refresh, result)
           return
         }
         this.#refreshes.delete(key)
@@ -207,6 +207,12 @@ export class Resolver {
         this.#refreshes.delete(key)
         this.#parts.onPanic(error, question)
       })
+  }
+
+  #rememberFailure(refresh: Refresh, result: ForwardResult): void {
+    // Too much at once is our own trouble and over as soon as the load is: it must not put the next try off.
+    if (result.kind === 'failure' && result.reason === 'overloaded') return
+    refresh.failedAtSeconds = this.#parts.nowSeconds()
   }
 
   #refreshOf(key: CacheKey): Refresh {
@@ -254,6 +260,9 @@ export class Resolver {
         },
         lifetime.seconds + (serveStale?.maxStaleSeconds ?? 0),
       )
+    } else if (!response.isTruncated) {
+      // It may not be kept, but it is newer than what is: that must not come back as a stale answer (RFC 8767 section 4).
+      recordCache.forget(key)
     }
     return { answer, ttls: this.#view(lifetime.kind, lifetime.seconds, 0), source: 'forward' }
   }

@@ -67,7 +67,7 @@ function bench(t: TestContext, settings: { serveStale?: boolean; prefetch?: bool
     says(response: UpstreamResponse): void {
       reply = { kind: 'response', response, upstream: 'u' }
     },
-    failsWith(reason: 'timeout' | 'unreachable'): void {
+    failsWith(reason: 'timeout' | 'unreachable' | 'overloaded'): void {
       reply = { kind: 'failure', reason, detail: '' }
     },
     isSilent(): void {
@@ -190,6 +190,33 @@ suite('resolve', () => {
       assert.deepEqual([it.asked.length, second.source, errorCodes(second)], [2, 'forward', []])
     })
   }
+
+  for (const [what, response, rcode] of [
+    ['an answer with ttl 0', answerOf(0, '192.0.2.8'), 0],
+    ['a name error without a SOA', upstreamResponse({ name: 'www.example', rcode: 3 }), 3],
+  ] as const) {
+    test(`serves no stale answer that ${what} has taken the place of`, async (t) => {
+      const it = bench(t)
+      it.says(answerOf(30))
+      await it.ask()
+      it.goTo(60)
+      it.says(response)
+      assert.equal((await it.ask()).answer.rcode, rcode)
+      it.failsWith('timeout')
+      assert.equal((await it.ask()).answer.rcode, 2)
+    })
+  }
+
+  test('serves stale while too much is asked at once, and tries again at the next query', async (t) => {
+    const it = bench(t)
+    it.says(answerOf(30))
+    await it.ask()
+    it.goTo(60)
+    it.failsWith('overloaded')
+    assert.deepEqual(errorCodes(await it.ask()), [3])
+    it.says(answerOf(30))
+    assert.deepEqual(errorCodes(await it.ask()), [])
+  })
 
   test('says SERVFAIL when the upstream complains of the EDNS between it and us', async (t) => {
     const it = bench(t)

@@ -6,7 +6,7 @@
  * message but its question is ever sent on.
  */
 
-import type { Edns } from '../wire/edns.ts'
+import { EDNS_VERSION, type Edns } from '../wire/edns.ts'
 import {
   ANCOUNT_AT,
   ARCOUNT_AT,
@@ -37,9 +37,6 @@ export type Acceptance =
 
 const DROP_SHORT: Acceptance = { kind: 'drop', reason: 'short' }
 const DROP_RESPONSE: Acceptance = { kind: 'drop', reason: 'response' }
-
-/** The only EDNS version there is (RFC 6891 section 6.1.3). */
-const EDNS_VERSION = 0
 
 /** The verdict over a message from a client; the bytes may be reused when it returns. */
 export function accept(message: Uint8Array): Acceptance {

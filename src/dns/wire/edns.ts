@@ -22,6 +22,9 @@ export const PAYLOAD_OCTETS_MIN = 512
 /** What we advertise and never exceed over UDP (RFC 9715 section 3.1: no fragments on any usual path). */
 export const PAYLOAD_OCTETS_MAX = 1232
 
+/** The only EDNS version there is (RFC 6891 section 6.1.3). */
+export const EDNS_VERSION = 0
+
 const DNSSEC_OK_BIT = 0x80
 const OPTION_TCP_KEEPALIVE = 11
 const OPTION_EXTENDED_ERROR = 15
@@ -69,7 +72,8 @@ const utf8 = new TextDecoder()
 export function readOpt(message: Uint8Array, at: number, rdataEnd: number): Edns | undefined {
   const extendedErrors: ExtendedError[] = []
   let wantsKeepalive = false
-  let option = at + 10
+  // What another version writes there is not ours to judge: it gets BADVERS, not FORMERR (RFC 6891 section 6.1.3).
+  let option = message[at + 5] === EDNS_VERSION ? at + 10 : rdataEnd
   while (option < rdataEnd) {
     if (option + 4 > rdataEnd) return undefined
     const code = readUint16(message, option)

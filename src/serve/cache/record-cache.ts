@@ -116,6 +116,11 @@ export class RecordCache {
     return true
   }
 
+  /** Forgets the entry of a key, if there is one. */
+  forget(key: CacheKey): void {
+    this.#store.del(key)
+  }
+
   /** Forgets the entries that `isWanted` picks, or all; returns how many. Walks everything: for operators, not queries. */
   flush(isWanted?: (entry: CacheEntry) => boolean): number {
     const before = this.#entries

@@ -67,6 +67,11 @@ const cases = [
     verdict: 'refuse 1',
   },
   {
+    promise: 'says BADVERS to EDNS version 1 whatever it has for options',
+    bytes: `${header({ ar: '0001' })}${QUESTION} 00 0029 04d0 00 01 0000 0003 010203`,
+    verdict: 'refuse 16',
+  },
+  {
     promise: 'says BADVERS to EDNS version 1',
     bytes: `${header({ ar: '0001' })}${QUESTION}00 0029 04d0 00 01 0000 0000`,
     verdict: 'refuse 16',
