@@ -15,6 +15,7 @@ import { parseAllDocuments } from 'yaml'
 import { type AgentProcess, startAgentProcess, until } from '../common/agent-process.ts'
 import type { ApiUnderTest, KubernetesObject } from '../common/api-under-test.ts'
 import { startFakeApiServer } from '../common/fake-api-server.ts'
+import { realApiServerFolder, startRealApiServer } from '../common/real-api-server.ts'
 import { checkVector, readVectors, responseFromBytes, type VectorResponse } from '../common/vectors.ts'
 import { queryBytes } from '../common/zone-server.ts'
 
@@ -57,11 +58,13 @@ async function overTcp(port: number, query: Buffer): Promise<Buffer> {
   return Buffer.concat(chunks).subarray(2)
 }
 
-const isReal = process.env['KUBEBUILDER_ASSETS'] !== undefined
+const realFolder = realApiServerFolder()
 const apis: { what: string; start(): Promise<ApiUnderTest> }[] = [
   { what: 'the in-repo API server', start: () => startFakeApiServer() },
 ]
-if (isReal) apis.push({ what: 'a real kube-apiserver', start: () => startFakeApiServer() })
+if (realFolder !== undefined) {
+  apis.push({ what: 'a real kube-apiserver', start: () => startRealApiServer(realFolder) })
+}
 
 for (const { what, start } of apis) {
   suite(`agent on ${what}`, () => {

@@ -1,0 +1,56 @@
+// A Kubernetes API in a process of its own for the scale bench, so that its work is not counted as ours. Takes the number
+// of services; half are headless with twenty endpoints each, so that there are ten endpoints to a service. Prints the
+// path of a kubeconfig; each line on standard input replaces one slice's first address by the line's text.
+
+import { createInterface } from 'node:readline'
+import type { KubernetesObject } from '../../test/common/api-under-test.ts'
+import { startFakeApiServer } from '../../test/common/fake-api-server.ts'
+
+const ENDPOINTS_PER_HEADLESS = 20
+const services = Number(process.argv[2])
+
+function importOf(i: number): KubernetesObject {
+  const isHeadless = i % 2 === 0
+  return {
+    apiVersion: 'multicluster.x-k8s.io/v1beta1',
+    kind: 'ServiceImport',
+    metadata: { namespace: `ns${i % 100}`, name: `svc${i}` },
+    spec: {
+      type: isHeadless ? 'Headless' : 'ClusterSetIP',
+      ...(isHeadless ? {} : { ips: [`10.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`] }),
+      ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
+    },
+  }
+}
+
+function sliceOf(i: number, firstAddress: string): KubernetesObject {
+  return {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: {
+      namespace: `ns${i % 100}`,
+      name: `imported-svc${i}`,
+      labels: {
+        'multicluster.kubernetes.io/service-name': `svc${i}`,
+        'multicluster.kubernetes.io/source-cluster': `cluster${i % 5}`,
+      },
+    },
+    addressType: 'IPv4',
+    ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
+    endpoints: Array.from({ length: ENDPOINTS_PER_HEADLESS }, (_, j) => ({
+      addresses: [j === 0 ? firstAddress : `10.${100 + (j & 31)}.${(i >> 8) & 255}.${i & 255}`],
+      hostname: `pod-${j}`,
+      conditions: { ready: true },
+    })),
+  }
+}
+
+const api = await startFakeApiServer()
+await api.installCrd(['v1beta1'])
+for (let i = 0; i < services; i++) {
+  await api.apply(importOf(i))
+  if (i % 2 === 0) await api.apply(sliceOf(i, '10.99.0.1'))
+}
+console.log(await api.kubeconfig())
+for await (const address of createInterface({ input: process.stdin })) await api.apply(sliceOf(0, address))
+await api.stop()
