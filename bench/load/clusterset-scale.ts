@@ -14,6 +14,7 @@ const CHANGES = 50
 const READY_MS = 60_000
 const NAME = 'pod-0.cluster0.svc0.ns0.svc.clusterset.local'
 
+const sizes = (process.argv[2] ?? '100,1000,10000').split(',').map(Number)
 const root = new URL('../../', import.meta.url).pathname
 const folder = mkdtempSync(join(tmpdir(), 'nodelocal-mcs-scale-'))
 
@@ -131,7 +132,7 @@ try {
     '| services | endpoints | start to ready s | more MiB | change to answer, median ms | worst ms | longest stall ms |',
   )
   console.log('| --- | --- | --- | --- | --- | --- | --- |')
-  for (const services of [100, 1_000, 10_000]) await scale(services, emptyMiB)
+  for (const services of sizes) await scale(services, emptyMiB)
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }

@@ -68,14 +68,9 @@ const kubernetes = z.strictObject({
     description:
       'Namespaces to watch; empty means all, with one watch per kind. Naming some needs only Roles, and costs a watch per kind for each.',
   }),
-  snapshotFile: z
-    .string()
-    .min(1)
-    .nullable()
-    .default(null)
-    .meta({
-      description: `File that keeps the last known objects, for a start while the API server is away; null keeps none.${NOT_YET}`,
-    }),
+  snapshotFile: z.string().min(1).nullable().default(null).meta({
+    description: `File that keeps the last known objects, for a start while the API server is away; null keeps none. Written seldom and as a whole; until the first sync the zone answers from it.`,
+  }),
 })
 
 const clusterset = z.strictObject({
