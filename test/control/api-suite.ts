@@ -174,6 +174,8 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
       const { controlPlane, addressesOf } = await followUntilSynced(t, api.kubeconfig())
       assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
       assert.equal(controlPlane.status().crdVersion, 'v1alpha1')
+      // The end of an open watch is what tells that the CRD changed.
+      await until('both watches are open', () => controlPlane.status().connected)
       await api.serveImports(['v1beta1', 'v1alpha1'])
       await until('the newer version is in use', () => controlPlane.status().crdVersion === 'v1beta1')
       assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
