@@ -62,6 +62,9 @@ const FIXED_SECTIONS = ['listen', 'udp', 'tcp', 'host', 'metrics', 'health', 'ku
 const SYNC_WAIT_MS = 2_000
 const SYNC_LOOK_MS = 5
 
+/** The part of the time to drain that upstreams have for what is under way; the rest is for telling the clients. */
+const UPSTREAMS_DRAIN_PART = 0.8
+
 /** Seconds between two lines about the same exception. */
 const PANIC_LOG_SECONDS = 10
 
@@ -205,9 +208,17 @@ class Agent implements RunningAgent {
   }
 
   async #startListeners(): Promise<void> {
-    const { listen, tcp, shutdown } = this.#config
+    const { listen, tcp } = this.#config
     this.#onStop('listeners', async () => {
-      await Promise.all(this.#listeners.map(({ listener }) => listener.stop(shutdown.drainMs)))
+      const { drainMs } = this.#config.shutdown
+      // What no upstream has answered by then fails while its client can still be told.
+      const upstreamsEnd = setTimeout(() => {
+        this.#stopGroups(this.#groups, 0).catch((error: unknown) =>
+          this.#log.error('stop-failed', { what: 'upstreams', error: textOf(error) }),
+        )
+      }, drainMs * UPSTREAMS_DRAIN_PART)
+      await Promise.all(this.#listeners.map(({ listener }) => listener.stop(drainMs)))
+      clearTimeout(upstreamsEnd)
     })
     const limits = {
       connectionsMax: tcp.connectionsMax,
@@ -349,8 +360,8 @@ class Agent implements RunningAgent {
     return groups
   }
 
-  async #stopGroups(groups: readonly FollowedGroup[]): Promise<void> {
-    await Promise.all(groups.map((group) => group.stop(this.#config.shutdown.drainMs)))
+  async #stopGroups(groups: readonly FollowedGroup[], drainMs = this.#config.shutdown.drainMs): Promise<void> {
+    await Promise.all(groups.map((group) => group.stop(drainMs)))
   }
 
   #newResolver(): Resolver {
