@@ -25,7 +25,7 @@ import { createLog, type Log, LogRate } from './observe/log.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
 import { type Condition, probePages } from './observe/probes.ts'
 import { RecordCache } from './serve/cache/record-cache.ts'
-import { serverName } from './serve/listen/listen-address.ts'
+import { ListenError, serverName } from './serve/listen/listen-address.ts'
 import { type ListenCounts, newListenCounts } from './serve/listen/listen-counts.ts'
 import { openTcpListener } from './serve/listen/tcp.ts'
 import { openUdpListener } from './serve/listen/udp-dgram.ts'
@@ -61,6 +61,9 @@ const FIXED_SECTIONS = ['listen', 'udp', 'tcp', 'host', 'metrics', 'health', 'ku
 /** Milliseconds that listeners wait for the zone of a local source. */
 const SYNC_WAIT_MS = 2_000
 const SYNC_LOOK_MS = 5
+
+/** Ports that the system may choose for UDP, while somebody has the same one for TCP, before we give up. */
+const CHOSEN_PORT_ATTEMPTS_MAX = 20
 
 /** The part of the time to drain that upstreams have for what is under way; the rest is for telling the clients. */
 const UPSTREAMS_DRAIN_PART = 0.8
@@ -225,18 +228,23 @@ class Agent implements RunningAgent {
       connectionsPerClientMax: tcp.connectionsPerClientMax,
       idleMs: tcp.idleTimeoutMs,
     }
-    for (const address of listen.addresses) {
-      const { handle } = this.#slowPath
-      const udp = await openUdpListener({ address, port: listen.port, reusePort: false }, handle, {
-        counts: this.#listenCounts.udp,
-      })
-      this.#listeners.push({ transport: 'udp', listener: udp })
-      // A port that the system chose for UDP is wanted for TCP too: clients turn from one to the other.
-      const tcpListener = await openTcpListener({ address, port: udp.port, reusePort: false, limits }, handle, {
-        counts: this.#listenCounts.tcp,
-      })
-      this.#listeners.push({ transport: 'tcp', listener: tcpListener })
+    const { handle } = this.#slowPath
+    const { udp: udpCounts, tcp: tcpCounts } = this.#listenCounts
+    const open = async (address: string, attemptsLeft: number): Promise<void> => {
+      const udp = await openUdpListener({ address, port: listen.port, reusePort: false }, handle, { counts: udpCounts })
+      const options = { address, port: udp.port, reusePort: false, limits }
+      try {
+        // A port that the system chose for UDP is wanted for TCP too: clients turn from one to the other.
+        const tcpListener = await openTcpListener(options, handle, { counts: tcpCounts })
+        this.#listeners.push({ transport: 'udp', listener: udp }, { transport: 'tcp', listener: tcpListener })
+      } catch (error) {
+        await udp.stop(0)
+        const isChosenPortTaken = listen.port === 0 && error instanceof ListenError && error.code === 'ADDRESS_IN_USE'
+        if (!isChosenPortTaken || attemptsLeft === 0) throw error
+        await open(address, attemptsLeft - 1)
+      }
     }
+    for (const address of listen.addresses) await open(address, CHOSEN_PORT_ATTEMPTS_MAX)
     this.#announceCells()
     this.#log.info('udp-implementation', { implementation: 'dgram', wanted: this.#config.udp.implementation })
   }
