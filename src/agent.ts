@@ -195,7 +195,6 @@ class Agent implements RunningAgent {
         log: this.#log,
         // The zone is asked for every answer, so there is nothing to forget yet.
         onNamesChanged: () => undefined,
-        onProgrammed: (seconds) => this.#metrics.dnsProgrammed('headless_without_selector', seconds),
         soon: (work) => void setImmediate(work),
         nowMs: () => performance.now(),
         nowSeconds: () => Date.now() / 1000,

@@ -105,7 +105,7 @@ export async function startControlPlane(settings: ControlSettings, parts: Contro
     onNamesChanged: (names) => parts.onNamesChanged(names),
     onPublished: (_, touchedAtMs, publishedAtMs) => parts.onProgrammed?.((publishedAtMs - touchedAtMs) / 1000),
     onFailure: (service, failure) =>
-      parts.log.error('publication_failed', {
+      parts.log.error('publication-failed', {
         service,
         error: failure instanceof Error ? (failure.stack ?? failure.message) : String(failure),
       }),
@@ -167,7 +167,7 @@ export class Sync {
       if (this.#parts.zone.state === state) return
       this.#parts.zone.state = state
       const objects = { imports: this.#store.count('serviceImport'), slices: this.#store.count('endpointSlice') }
-      this.#parts.log.info('zone_synced', { state, ...objects })
+      this.#parts.log.info('zone-synced', { state, ...objects })
     })
   }
 

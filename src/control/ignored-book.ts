@@ -43,6 +43,6 @@ export class IgnoredBook {
     if (!this.#told.has(subject) && this.#told.size >= SUBJECTS_MAX) return
     this.#told.set(subject, text)
     for (const { reason, detail, count } of findings)
-      this.#log.warn('object_ignored', { subject, reason, detail, count })
+      this.#log.warn('object-ignored', { subject, reason, detail, count })
   }
 }

@@ -160,7 +160,7 @@ export class KubernetesSource {
   #importsAreServed(version: string): void {
     const wasAbsent = this.#crdVersion === null
     this.#absentSinceMs = undefined
-    if (this.#crdVersion !== version) this.#parts.log.info('crds_served', { group: IMPORT_GROUP, version })
+    if (this.#crdVersion !== version) this.#parts.log.info('crds-served', { group: IMPORT_GROUP, version })
     this.#crdVersion = version
     if (!wasAbsent) return
     this.#isSettled = false
@@ -172,7 +172,7 @@ export class KubernetesSource {
     this.#absentSinceMs ??= nowMs
     if (this.#parts.hasImports() && nowMs - this.#absentSinceMs < ABSENT_GRACE_MS) return
     if (this.#crdVersion === null) return
-    this.#parts.log.warn('crds_absent', { group: IMPORT_GROUP, kind: 'ServiceImport' })
+    this.#parts.log.warn('crds-absent', { group: IMPORT_GROUP, kind: 'ServiceImport' })
     this.#crdVersion = null
     for (const namespace of this.#namespaces) {
       this.#parts.intake.retain('serviceImport', namespace, new Set())
@@ -242,7 +242,7 @@ export class KubernetesSource {
     this.#watchErrors.set(known, (this.#watchErrors.get(known) ?? 0) + 1)
     if (this.#lastFailures.get(name) === code) return
     this.#lastFailures.set(name, code)
-    this.#parts.log.warn('watch_failed', { collection: name, code, message })
+    this.#parts.log.warn('watch-failed', { collection: name, code, message })
   }
 }
 

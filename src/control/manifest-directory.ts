@@ -98,7 +98,7 @@ export class ManifestDirectory {
     try {
       this.#watcher = watch(this.#directory, { persistent: false }, () => this.#lookAfter(SETTLE_MS))
       this.#watcher.on('error', (failure) => {
-        this.#parts.log.warn('manifest_watch_failed', { directory: this.#directory, error: failure.message })
+        this.#parts.log.warn('manifest-watch-failed', { directory: this.#directory, error: failure.message })
         this.#unwatch()
       })
     } catch (failure) {
@@ -149,7 +149,7 @@ export class ManifestDirectory {
     const error = failure instanceof Error ? failure.message : String(failure)
     if (error === this.#lastError) return
     this.#lastError = error
-    this.#parts.log.error('manifest_directory_unreadable', { directory: this.#directory, error })
+    this.#parts.log.error('manifest-directory-unreadable', { directory: this.#directory, error })
   }
 
   async #scanOnce(): Promise<void> {

@@ -38,10 +38,10 @@ export class SnapshotKeeper {
       case 'none':
         return false
       case 'corrupt':
-        log.error('snapshot_unusable', { path, why: reading.why })
+        log.error('snapshot-unusable', { path, why: reading.why })
         return false
       case 'read':
-        log.info('snapshot_read', { path, objects: reading.objects, writtenAt: reading.writtenAt })
+        log.info('snapshot-read', { path, objects: reading.objects, writtenAt: reading.writtenAt })
         return true
     }
   }
@@ -70,10 +70,10 @@ export class SnapshotKeeper {
     try {
       await writeSnapshot(this.#path, store, this.#clock)
       this.#changesWritten = changes
-      log.info('snapshot_written', { path: this.#path })
+      log.info('snapshot-written', { path: this.#path })
     } catch (failure) {
       const error = failure instanceof Error ? failure.message : String(failure)
-      log.error('snapshot_not_written', { path: this.#path, error })
+      log.error('snapshot-not-written', { path: this.#path, error })
     }
   }
 }

@@ -187,7 +187,7 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
       const { zone, addressesOf, controlPlane, log } = await follow(t, api.kubeconfig())
       await until('their absence is known', () => zone.state === 'absent')
       assert.equal(controlPlane.status().crdVersion, null)
-      assert.ok(log.some(({ event }) => event === 'crds_absent'))
+      assert.ok(log.some(({ event }) => event === 'crds-absent'))
       await api.serveImports(['v1beta1', 'v1alpha1'])
       await api.put(clusterSetIp('web', '10.0.0.1'))
       await until('they are served and listed', () => zone.state === 'synced')

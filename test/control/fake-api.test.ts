@@ -220,7 +220,7 @@ suite('the zone survives an API server that', () => {
       await until('the zone is synced', () => scene.zone.state === 'synced')
       const { watchErrors } = scene.controlPlane.status()
       assert.equal(watchErrors.get(String(status)), 1)
-      assert.ok(scene.log.some(({ event, fields }) => event === 'watch_failed' && fields['code'] === String(status)))
+      assert.ok(scene.log.some(({ event, fields }) => event === 'watch-failed' && fields['code'] === String(status)))
     })
   }
 

@@ -62,7 +62,7 @@ suite('snapshot', () => {
       const { snapshotFile, port } = await snapshotted(t)
       await writeFile(snapshotFile, damage(await readFile(snapshotFile, 'utf8')))
       const { zone, log, controlPlane } = await follow(t, kubeconfigOf(`http://127.0.0.1:${port}`), { snapshotFile })
-      assert.ok(log.some(({ event }) => event === 'snapshot_unusable'))
+      assert.ok(log.some(({ event }) => event === 'snapshot-unusable'))
       assert.deepEqual(controlPlane.status().objects, { serviceImport: 0, endpointSlice: 0 })
       assert.equal(controlPlane.status().fromSnapshot, false)
       assert.equal(zone.state, 'unsynced')
