@@ -7,11 +7,11 @@ import { ExitCode, parseCommandLine } from '../../src/config/command-line.ts'
 import { loadConfig } from '../../src/config/config.ts'
 
 /** The build puts the version in; run from the sources, it stands in package.json. */
+const VERSION = process.env['NODELOCAL_MCS_VERSION'] ?? versionOfSources()
+
 // The young generation stays at its first size: a resolver's garbage dies young, and letting V8 grow its semi-spaces cost
 // 90 MiB at the first sync of 10,000 services and longer pauses (docs/performance.md). Works while running, as few flags do.
 setFlagsFromString('--semi-space-growth-factor=1')
-
-const VERSION = process.env['NODELOCAL_MCS_VERSION'] ?? versionOfSources()
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 const complain = (text: string): void => void process.stderr.write(`${text}\n`)
