@@ -142,11 +142,21 @@ export class KubernetesSource {
       const found = await this.#discover(both)
       return found.kind === 'failed' || (found.kind === 'served' && found.version === version)
     }
+    // What changed between discovery and the opening of a watch, no watch tells: so it is looked up once more then.
+    const moved = Promise.withResolvers<WatchEnd>()
+    const onOpened = (): void => {
+      isStillRight().then(
+        (isRight) => {
+          if (!isRight && !both.aborted) moved.resolve('moved')
+        },
+        (failure: unknown) => this.#failed('discovery', 'ERROR', String(failure)),
+      )
+    }
     const watches = this.#namespaces.map((namespace) => {
       const path = pathOf(`${IMPORT_GROUP}/${version}`, IMPORT_RESOURCE, namespace)
-      return this.#watch('serviceImport', namespace, path, undefined, isStillRight).run(both)
+      return this.#watch('serviceImport', namespace, path, undefined, isStillRight, onOpened).run(both)
     })
-    const end = await Promise.race(watches)
+    const end = await Promise.race([...watches, moved.promise])
     abort.abort()
     await Promise.all(watches)
     return end
@@ -188,6 +198,7 @@ export class KubernetesSource {
     path: string,
     labelSelector: string | undefined,
     isStillRight: () => Promise<boolean>,
+    onOpened?: () => void,
   ): Watch {
     const { api, limits, intake, ignored, chance, nowMs } = this.#parts
     const name = nameOf(kind, namespace)
@@ -207,6 +218,7 @@ export class KubernetesSource {
       onConnected: (isConnected) => {
         if (!isConnected) this.#connected.delete(name)
         else {
+          if (!this.#connected.has(name)) onOpened?.()
           this.#connected.add(name)
           this.#lastFailures.delete(name)
         }

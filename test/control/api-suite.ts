@@ -192,6 +192,7 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
       await api.put(clusterSetIp('web', '10.0.0.1'))
       await until('they are served and listed', () => zone.state === 'synced')
       await until('an import is there', () => addressesOf('web') !== undefined)
+      await until('both watches are open', () => controlPlane.status().connected)
       await api.serveImports([])
       await until('the import is gone', () => addressesOf('web') === undefined)
       await until('their absence is known again', () => zone.state === 'absent')
