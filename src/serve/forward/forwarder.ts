@@ -183,6 +183,8 @@ class Forwarder implements ForwardingGroup {
     const timer = setTimeout(drained.resolve, drainMs)
     await Promise.race([this.#inFlight.idle(), drained.promise])
     clearTimeout(timer)
+    // Their tries end with the upstreams and the wheel; without this the clients would wait for ever.
+    this.#inFlight.settleAll({ kind: 'failure', reason: 'unreachable', detail: 'stopping' })
     for (const upstream of [...this.#upstreams, ...this.#leaving]) upstream.close(true)
     this.#wheel.stop()
   }

@@ -74,6 +74,11 @@ export class InFlight {
     return this.#entries.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
   }
 
+  /** Gives everybody who waits the same result: nothing else will come any more. */
+  settleAll(result: ForwardResult): void {
+    for (const entry of [...this.#entries.values()]) entry.settle(result)
+  }
+
   #begin(key: string): Entry {
     const { promise, resolve } = Promise.withResolvers<ForwardResult>()
     const entry: Entry = {

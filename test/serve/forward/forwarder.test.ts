@@ -53,6 +53,18 @@ suite('a group of upstreams', () => {
     })
   }
 
+  for (const transport of ['udp', 'tcp'] as const) {
+    test(`leaves nobody waiting over ${transport} when it stops while an upstream is silent`, async (t) => {
+      const silent = await upstream(t, { script: SILENT })
+      const asked = group(t, { upstreams: [silent], transport })
+      const result = asked.forward(question('www.example.com'))
+      await until(() => silent.queries.length > 0)
+      await asked.stop(0)
+      assert.equal(gist(await result), 'unreachable')
+      assert.equal(asked.status().inFlight, 0)
+    })
+  }
+
   test('takes a name error for an answer', async (t) => {
     const first = await upstream(t, { script: (query) => query.answer({ rcode: 3 }) })
     const second = await upstream(t, { script: (query) => query.answer({ rcode: 3 }) })
