@@ -76,7 +76,7 @@ export class InFlight {
 
   /** Gives everybody who waits the same result: nothing else will come any more. */
   settleAll(result: ForwardResult): void {
-    for (const entry of [...this.#entries.values()]) entry.settle(result)
+    for (const entry of this.#entries.values()) entry.settle(result)
   }
 
   #begin(key: string): Entry {
