@@ -32,6 +32,7 @@ import { RecordCache } from '../../src/serve/cache/record-cache.ts'
 import type { ForwardResult } from '../../src/serve/forward/forwarder-contract.ts'
 import { Resolver, type Route } from '../../src/serve/resolve.ts'
 import { SlowPath } from '../../src/serve/slow-path.ts'
+import { QUIET_TRAFFIC } from './quiet-traffic.ts'
 import { soa } from './wire.ts'
 
 const RCODES: Readonly<Record<string, number>> = {
@@ -98,18 +99,7 @@ class Stage {
     const nothing = () => undefined
     this.#slowPath = new SlowPath({
       resolver: () => resolver,
-      traffic: {
-        cellOf: () => 0,
-        request: nothing,
-        response: nothing,
-        cacheHit: nothing,
-        cacheMiss: nothing,
-        staleServed: nothing,
-        prefetched: nothing,
-        truncated: nothing,
-        dropped: nothing,
-        panicked: nothing,
-      },
+      traffic: QUIET_TRAFFIC,
       queryLog: () => ({ level: 'none', query: nothing }),
       nowSeconds: () => this.now,
       onPanic: (error) => {

@@ -4,16 +4,14 @@
  */
 
 import assert from 'node:assert/strict'
-import { createSocket } from 'node:dgram'
-import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, type TestContext, test } from 'node:test'
 import { parseAllDocuments } from 'yaml'
 import { type AgentProcess, startAgentProcess, until } from '../common/agent-process.ts'
 import type { ApiUnderTest, KubernetesObject } from '../common/api-under-test.ts'
+import { askTcp, askUdp } from '../common/ask.ts'
 import { startFakeApiServer } from '../common/fake-api-server.ts'
 import { realApiServerFolder, startRealApiServer } from '../common/real-api-server.ts'
 import { checkVector, readVectors, responseFromBytes, type VectorResponse } from '../common/vectors.ts'
@@ -35,29 +33,6 @@ function importOf(name: string, address: string): KubernetesObject {
   }
 }
 
-async function overUdp(port: number, query: Buffer): Promise<Buffer> {
-  const socket = createSocket('udp4')
-  try {
-    const withOpt = Buffer.concat([query, Buffer.from('00002904d0000000000000', 'hex')])
-    withOpt.writeUInt16BE(1, 10)
-    socket.send(withOpt, port, '127.0.0.1')
-    const [message] = (await once(socket, 'message', { signal: AbortSignal.timeout(5_000) })) as [Buffer]
-    return message
-  } finally {
-    socket.close()
-  }
-}
-
-async function overTcp(port: number, query: Buffer): Promise<Buffer> {
-  const socket = connect(port, '127.0.0.1')
-  const length = Buffer.alloc(2)
-  length.writeUInt16BE(query.length)
-  socket.end(Buffer.concat([length, query]))
-  const chunks: Buffer[] = []
-  for await (const chunk of socket) chunks.push(chunk as Buffer)
-  return Buffer.concat(chunks).subarray(2)
-}
-
 const realFolder = realApiServerFolder()
 const apis: { what: string; start(): Promise<ApiUnderTest> }[] = [
   { what: 'the in-repo API server', start: () => startFakeApiServer() },
@@ -70,9 +45,9 @@ for (const { what, start } of apis) {
   suite(`agent on ${what}`, () => {
     let api: ApiUnderTest
     let agent: AgentProcess
-    const ask = async (name: string, type: string, over = overUdp): Promise<VectorResponse> =>
+    const ask = async (name: string, type: string, over = askUdp): Promise<VectorResponse> =>
       responseFromBytes(await over(agent.port, queryBytes({ name: `${name}.`, type: TYPES[type]!, class: 1 })))
-    const data = async (name: string, type: string, over = overUdp): Promise<string[]> =>
+    const data = async (name: string, type: string, over = askUdp): Promise<string[]> =>
       (await ask(name, type, over)).answer.map((record) => record.split(/\s+IN\s+\S+\s+/)[1]!).sort()
 
     before(async () => {
@@ -95,8 +70,8 @@ for (const { what, start } of apis) {
     })
 
     for (const [transport, over] of [
-      ['UDP', overUdp],
-      ['TCP', overTcp],
+      ['UDP', askUdp],
+      ['TCP', askTcp],
     ] as const) {
       test(`answers both kinds of service over ${transport}`, async () => {
         assert.deepEqual(await data('web.shop.svc.clusterset.local', 'A', over), ['10.42.0.80'])
@@ -158,9 +133,7 @@ suite('the tables of the zone, from the in-repo API server', () => {
         () => agent.output(),
       )
       for (const vector of table.cases) {
-        await checkVector(vector, async (question) =>
-          responseFromBytes(await overUdp(agent.port, queryBytes(question))),
-        )
+        await checkVector(vector, async (question) => responseFromBytes(await askUdp(agent.port, queryBytes(question))))
       }
     })
   }
@@ -176,7 +149,7 @@ test('lives and serves other names while the API server is away, and says SERVFA
   })
   t.after(() => agent.stop())
   const ask = async (name: string) =>
-    responseFromBytes(await overUdp(agent.port, queryBytes({ name, type: 1, class: 1 })))
+    responseFromBytes(await askUdp(agent.port, queryBytes({ name, type: 1, class: 1 })))
   assert.equal((await ask('web.shop.svc.clusterset.local.')).rcode, 'SERVFAIL')
   assert.equal((await ask('localhost.')).rcode, 'NOERROR')
   assert.equal((await agent.health('/healthz')).status, 200)

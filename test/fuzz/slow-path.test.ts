@@ -13,6 +13,7 @@ import { RecordCache } from '../../src/serve/cache/record-cache.ts'
 import type { Transport } from '../../src/serve/query-handler.ts'
 import { Resolver, type Route } from '../../src/serve/resolve.ts'
 import { SlowPath } from '../../src/serve/slow-path.ts'
+import { QUIET_TRAFFIC } from '../common/quiet-traffic.ts'
 import { hex } from '../common/wire.ts'
 
 const APEX = nameFromText('clusterset.local')!
@@ -44,18 +45,7 @@ function slowPath(onPanic: (error: unknown) => void): SlowPath {
   const nothing = () => undefined
   return new SlowPath({
     resolver: () => resolver,
-    traffic: {
-      cellOf: () => 0,
-      request: nothing,
-      response: nothing,
-      cacheHit: nothing,
-      cacheMiss: nothing,
-      staleServed: nothing,
-      prefetched: nothing,
-      truncated: nothing,
-      dropped: nothing,
-      panicked: nothing,
-    },
+    traffic: QUIET_TRAFFIC,
     queryLog: () => ({ level: 'all', query: nothing }),
     nowSeconds: () => 0,
     onPanic,

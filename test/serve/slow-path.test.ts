@@ -11,6 +11,7 @@ import type { ForwardResult } from '../../src/serve/forward/forwarder-contract.t
 import { type Arrival, Transport } from '../../src/serve/query-handler.ts'
 import { Resolver, type Route } from '../../src/serve/resolve.ts'
 import { SlowPath } from '../../src/serve/slow-path.ts'
+import { QUIET_TRAFFIC } from '../common/quiet-traffic.ts'
 import { hex, upstreamResponse } from '../common/wire.ts'
 
 const QUERY = hex('abcd 0100 0001 0000 0000 0000 03 777777 07 6578616d706c65 00 0001 0001')
@@ -35,18 +36,7 @@ function bench(route: Route) {
   })
   const path = new SlowPath({
     resolver: () => resolver,
-    traffic: {
-      cellOf: () => 0,
-      request: nothing,
-      response: nothing,
-      cacheHit: nothing,
-      cacheMiss: nothing,
-      staleServed: nothing,
-      prefetched: nothing,
-      truncated: nothing,
-      dropped: nothing,
-      panicked: nothing,
-    },
+    traffic: QUIET_TRAFFIC,
     queryLog: () => ({ level: 'none', query: nothing }),
     nowSeconds: () => 0,
     onPanic: (error) => panics.push(error),

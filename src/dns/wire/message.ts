@@ -50,7 +50,6 @@ const codecs = {
   aaaa: codecOf<string>('AAAA'),
   srv: codecOf<SrvData>('SRV'),
   soa: codecOf<SoaData>('SOA'),
-  ns: codecOf<string>('NS'),
   txt: codecOf<string>('TXT'),
   hinfo: codecOf<{ cpu: string; os: string }>('HINFO'),
 }
@@ -73,11 +72,6 @@ export function rdataOfSrv(data: SrvData): Rdata {
 /** Rdata of an SOA record (RFC 1035 section 3.3.13). */
 export function rdataOfSoa(data: SoaData): Rdata {
   return wireOf(codecs.soa, data)
-}
-
-/** Rdata of an NS record. */
-export function rdataOfNs(target: string): Rdata {
-  return wireOf(codecs.ns, target)
 }
 
 /** Rdata of a TXT record with one character-string of at most 255 octets. */

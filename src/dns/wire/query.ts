@@ -1,7 +1,7 @@
 /** A client's query, read from its bytes as far as anything here needs it. Rules about queries are in `policy/accept`. */
 
 import { type Edns, readOpt } from './edns.ts'
-import { FLAGS_AT, Flag, HEADER_OCTETS, ID_AT, readUint16 } from './header.ts'
+import { FLAGS_AT, HEADER_OCTETS, ID_AT, readUint16 } from './header.ts'
 import { endOfName, type Name, readName, skipName } from './name.ts'
 import { RecordType } from './record-type.ts'
 
@@ -77,9 +77,4 @@ export function idOf(message: Uint8Array): number {
 /** The flags word of a message of at least four octets. */
 export function flagsOf(message: Uint8Array): number {
   return readUint16(message, FLAGS_AT)
-}
-
-/** Whether the query asked for a recursive answer. */
-export function isRecursionDesired(query: Query): boolean {
-  return (query.flags & Flag.RecursionDesired) !== 0
 }
