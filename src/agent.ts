@@ -195,6 +195,7 @@ class Agent implements RunningAgent {
         log: this.#log,
         // The zone is asked for every answer, so there is nothing to forget yet.
         onNamesChanged: () => undefined,
+        onZoneStateChanged: () => undefined,
         soon: (work) => void setImmediate(work),
         nowMs: () => performance.now(),
         nowSeconds: () => Date.now() / 1000,

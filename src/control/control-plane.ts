@@ -5,7 +5,7 @@
  */
 
 import type { RelativeName } from '../dns/wire/name.ts'
-import type { Zone } from '../dns/zone/zone.ts'
+import type { Zone, ZoneState } from '../dns/zone/zone.ts'
 import { type AnyIgnoredReason, IgnoredBook } from './ignored-book.ts'
 import { KubernetesSource } from './kubernetes-source.ts'
 import type { ControlLog } from './log.ts'
@@ -37,8 +37,16 @@ export interface ControlSettings {
 export interface ControlParts {
   readonly zone: Zone
   readonly log: ControlLog
-  /** Names whose answers changed, in the turn of the change. */
+  /**
+   * Names whose answers changed, and no others, in the turn of the change: what is kept of them elsewhere must go.
+   * The SOA's serial is no such change, or every change would be one of every negative answer.
+   */
   onNamesChanged(names: readonly RelativeName[]): void
+  /**
+   * The zone's word about names it does not know is another from this turn on (SERVFAIL, name error): no list of names
+   * can say which answers changed.
+   */
+  onZoneStateChanged(state: ZoneState): void
   /** Seconds from a change's arrival here to its publication. */
   onProgrammed?(seconds: number): void
   /** Runs the work in a later turn of the event loop (`setImmediate`). */
@@ -164,8 +172,7 @@ export class Sync {
     this.#publisher.afterPublication(() => {
       if (epoch !== this.#epoch) return
       this.#syncedAt ??= this.#parts.nowSeconds()
-      if (this.#parts.zone.state === state) return
-      this.#parts.zone.state = state
+      if (!this.#setState(state)) return
       const objects = { imports: this.#store.count('serviceImport'), slices: this.#store.count('endpointSlice') }
       this.#parts.log.info('zone-synced', { state, ...objects })
     })
@@ -174,7 +181,15 @@ export class Sync {
   /** The kinds appeared and are not listed yet: what they hold must not be denied. */
   unsettle(): void {
     this.#epoch++
-    this.#parts.zone.state = 'unsynced'
+    this.#setState('unsynced')
+  }
+
+  /** False when that is the zone's state already. */
+  #setState(state: ZoneState): boolean {
+    if (this.#parts.zone.state === state) return false
+    this.#parts.zone.state = state
+    this.#parts.onZoneStateChanged(state)
+    return true
   }
 }
 

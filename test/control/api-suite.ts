@@ -184,7 +184,7 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
     test('CRDs may be absent, come and go', async (t) => {
       const api = await opened(t)
       await api.serveImports([])
-      const { zone, addressesOf, controlPlane, log } = await follow(t, api.kubeconfig())
+      const { zone, addressesOf, controlPlane, log, states } = await follow(t, api.kubeconfig())
       await until('their absence is known', () => zone.state === 'absent')
       assert.equal(controlPlane.status().crdVersion, null)
       assert.ok(log.some(({ event }) => event === 'crds-absent'))
@@ -196,6 +196,7 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
       await api.serveImports([])
       await until('the import is gone', () => addressesOf('web') === undefined)
       await until('their absence is known again', () => zone.state === 'absent')
+      assert.deepEqual(states, ['absent', 'unsynced', 'synced', 'absent'])
     })
   })
 }

@@ -38,12 +38,13 @@ const text = (...objects: unknown[]): string => objects.map((object) => JSON.str
 
 suite('a directory of manifests', () => {
   test('is published before the zone denies anything', async (t) => {
-    const { addressesOf, controlPlane } = await scene(t, {
+    const { addressesOf, controlPlane, states } = await scene(t, {
       'web.yaml': text(clusterSetIp('web', '10.0.0.1')),
       'db.yml': text(headless('db'), slice('db-1', 'db', ['10.1.0.1', '10.1.0.2'])),
     })
     assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
     assert.deepEqual(addressesOf('db'), ['10.1.0.1', '10.1.0.2'])
+    assert.deepEqual(states, ['synced'])
     const { synced, connected, objects } = controlPlane.status()
     assert.deepEqual(
       { synced, connected, objects },

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlParts, ControlSettings } from '../../src/control/control-plane.ts'
 import { relativeName } from '../../src/dns/wire/name.ts'
 import { RecordType } from '../../src/dns/wire/record-type.ts'
-import { Zone } from '../../src/dns/zone/zone.ts'
+import { Zone, type ZoneState } from '../../src/dns/zone/zone.ts'
 
 export interface LogLine {
   readonly level: 'info' | 'warn' | 'error'
@@ -18,6 +18,8 @@ export interface Stage {
   readonly parts: ControlParts
   /** Names that changed, per turn. */
   readonly changes: (readonly string[])[]
+  /** States of the zone in their order, the first one (unsynced) excepted. */
+  readonly states: ZoneState[]
   /** Addresses at `service.namespace` (A), as dotted quads in order; undefined when the name does not exist. */
   addressesOf(service: string, namespace?: string): string[] | undefined
 }
@@ -26,12 +28,14 @@ export function newStage(): Stage {
   const zone = new Zone(1)
   const log: LogLine[] = []
   const changes: (readonly string[])[] = []
+  const states: ZoneState[] = []
   const into = (level: LogLine['level']) => (event: string, fields: LogLine['fields']) =>
     void log.push({ level, event, fields })
   const parts: ControlParts = {
     zone,
     log: { info: into('info'), warn: into('warn'), error: into('error') },
     onNamesChanged: (names) => void changes.push([...names]),
+    onZoneStateChanged: (state) => void states.push(state),
     soon: setImmediate,
     nowMs: () => performance.now(),
     nowSeconds: () => Math.floor(Date.now() / 1000),
@@ -43,7 +47,7 @@ export function newStage(): Stage {
       ?.find((rrset) => rrset.type === RecordType.A)
       ?.rdata.map((rdata) => [...Buffer.from(rdata, 'latin1')].join('.'))
       .sort()
-  return { zone, log, parts, changes, addressesOf }
+  return { zone, log, parts, changes, states, addressesOf }
 }
 
 export const SETTINGS: ControlSettings = {
