@@ -1,19 +1,28 @@
-// Question: what does a query cost in CPU, and how long does it take, beside unbound and dnsdist on the same upstream and
-// names, in one run? dnsperf asks; CPU is the whole process, user and system.
+// Question: what does a query cost in CPU, how long does it take, and what memory does it leave behind, beside unbound,
+// dnsdist and dnsmasq on the same upstream and names, in one run?
 //
-//   node bench/load/compare.ts [--transport tcp|udp] [--kinds hits,misses] [--rates 2000,20000,0] [--seconds 5]
-//                              [--rounds 2] [--peer 'NAME=COMMAND with {port} and {upstream}'] ...
+//   node bench/load/compare.ts [--kinds hits,mixed,misses] [--clients udp,tcp] [--upstreams udp,tcp] [--rates 2000,20000,0]
+//                              [--seconds 2.5] [--latency-seconds 1] [--rounds 1] [--only us,unbound,dnsdist,dnsmasq]
+//                              [--peer 'NAME=COMMAND with {port} and {upstream}'] ... [--out docs/performance]
 //
-// A rate of 0 is flat out. Servers take turns within each round, so that a noisy neighbour disturbs all of them.
+// All of it takes about nine minutes; `--kinds misses --clients udp --upstreams tcp --seconds 2` one and a half. A rate of
+// 0 is flat out: 200 queries under way at any time. `mixed` is nine hits to one miss. CPU is the whole process, user and
+// system. Servers take turns within each round, so that a noisy neighbour disturbs all of them; no names are asked for
+// twice but those of the hits. Hits never reach an upstream, so they are asked with the first upstream transport only.
 
-import { execFile, execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs, promisify } from 'node:util'
+import { parseArgs } from 'node:util'
+import { plotOf } from './compare-plot.ts'
+import { type Memory, memoryTable, type Row, ratioLines, resultTable } from './compare-report.ts'
+import { type ClientTransport, type Counted, countedRun, type Load, latencyRun, percentile } from './dnsperf.ts'
 import {
+  missingProgram,
   type Server,
   startDnsdistPeer,
+  startDnsmasqPeer,
   startOther,
   startUnboundPeer,
   startUpstream,
@@ -21,128 +30,168 @@ import {
   type UpstreamTransport,
 } from './servers.ts'
 
+type Kind = 'hits' | 'mixed' | 'misses'
+
 const { values } = parseArgs({
   options: {
-    transport: { type: 'string', default: 'tcp' },
-    kinds: { type: 'string', default: 'hits,misses' },
+    kinds: { type: 'string', default: 'hits,mixed,misses' },
+    clients: { type: 'string', default: 'udp,tcp' },
+    upstreams: { type: 'string', default: 'udp,tcp' },
     rates: { type: 'string', default: '2000,20000,0' },
-    seconds: { type: 'string', default: '5' },
-    rounds: { type: 'string', default: '2' },
+    seconds: { type: 'string', default: '2.5' },
+    'latency-seconds': { type: 'string', default: '1' },
+    rounds: { type: 'string', default: '1' },
+    only: { type: 'string', default: 'us,unbound,dnsdist,dnsmasq' },
     peer: { type: 'string', multiple: true, default: [] },
+    out: { type: 'string' },
   },
 })
-const transport = values.transport as UpstreamTransport
-const seconds = Number(values.seconds)
+const listOf = <Item extends string>(text: string) => text.split(',') as Item[]
+const [seconds, latencySeconds, rounds] = [values.seconds, values['latency-seconds'], values.rounds].map(Number)
+const servers = new Set(listOf(values.only))
+
 const HIT_NAMES = 1_000
-const MISS_NAMES = 400_000
+/** More new names a second than any of these servers can ask for. */
+const MISS_NAMES_PER_SECOND = 120_000
+const WARM_UP_RATE = 2_000
 
-interface Result {
-  readonly queriesPerSecond: number
-  readonly cpuMicrosPerQuery: number
-  readonly averageLatencyMicros: number
-  readonly lost: number
-}
+const missing = missingProgram()
+if (missing !== undefined)
+  throw new Error(`${missing} is missing: apt-get install unbound dnsdist dnsmasq-base dnsperf`)
 
-const run = promisify(execFile)
 const folder = mkdtempSync(join(tmpdir(), 'nodelocal-mcs-bench-names-'))
-let part = 0
+let files = 0
 
-/** A file of names that nobody asked for yet; for hits the same thousand again. */
-function namesFor(kind: string): string {
-  const path = join(folder, `${kind}-${kind === 'hits' ? 0 : part++}`)
-  const count = kind === 'hits' ? HIT_NAMES : MISS_NAMES
-  const prefix = kind === 'hits' ? 'h' : `m${part}x`
-  writeFileSync(path, Array.from({ length: count }, (_, i) => `${prefix}${i}.bench.example A\n`).join(''))
+/** A file of names for one run: hits are the same thousand each time, misses were never asked for. */
+function namesFor(kind: Kind, forSeconds: number): string {
+  const path = join(folder, `names-${files++}`)
+  const misses = Math.ceil(forSeconds * MISS_NAMES_PER_SECOND)
+  const hit = (i: number) => `h${i % HIT_NAMES}.bench.example A\n`
+  const miss = (i: number) => `m${files}x${i}.bench.example A\n`
+  const nameOf = { hits: hit, misses: miss, mixed: (i: number) => (i % 10 === 9 ? miss(i) : hit(i)) }[kind]
+  writeFileSync(path, Array.from({ length: kind === 'hits' ? HIT_NAMES : misses }, (_, i) => nameOf(i)).join(''))
   return path
 }
 
-async function dnsperf(
-  server: Server,
-  names: string,
-  rate: number,
-  forSeconds: number,
-): Promise<{ text: string; cpuMicros: number }> {
-  const before = server.cpuMicros()
-  const limit = rate === 0 ? [] : ['-Q', String(rate)]
-  const { stdout } = await run(
-    'dnsperf',
-    [
-      '-s',
-      '127.0.0.1',
-      '-p',
-      String(server.port),
-      '-d',
-      names,
-      '-l',
-      String(forSeconds),
-      '-c',
-      '4',
-      '-q',
-      '200',
-      ...limit,
-    ],
-    { maxBuffer: 1 << 24 },
-  )
-  return { text: stdout, cpuMicros: server.cpuMicros() - before }
+interface Measured extends Counted {
+  readonly cpuMicros: number
 }
 
-async function measure(server: Server, kind: string, rate: number): Promise<Result> {
-  const names = namesFor(kind)
-  if (kind === 'hits') await dnsperf(server, names, 2_000, 1)
-  const { text, cpuMicros } = await dnsperf(server, names, rate, seconds)
-  const number = (pattern: RegExp) => Number(pattern.exec(text)?.[1] ?? Number.NaN)
-  const completed = number(/Queries completed:\s+(\d+)/)
-  return {
-    queriesPerSecond: number(/Queries per second:\s+([\d.]+)/),
-    cpuMicrosPerQuery: cpuMicros / completed,
-    averageLatencyMicros: number(/Average Latency \(s\):\s+([\d.]+)/) * 1e6,
-    lost: number(/Queries lost:\s+(\d+)/),
-  }
+async function counted(server: Server, load: Omit<Load, 'port'>): Promise<Measured> {
+  const before = server.cpuMicros()
+  const result = await countedRun({ ...load, port: server.port })
+  return { ...result, cpuMicros: (server.cpuMicros() - before) / result.answered }
 }
 
 const median = (numbers: readonly number[]) =>
-  numbers.toSorted((one, other) => one - other)[Math.floor((numbers.length - 1) / 2)]!
+  numbers.toSorted((one, other) => one - other)[Math.floor((numbers.length - 1) / 2)] ?? Number.NaN
 
-const upstream = await startUpstream()
-const servers: Server[] = []
-try {
-  servers.push(
-    await startUs(upstream, transport),
-    await startUnboundPeer(upstream, transport),
-    await startDnsdistPeer(upstream, transport),
-  )
-  for (const peer of values.peer) servers.push(await startOther(peer, upstream))
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
-  console.log(
-    `upstream over ${transport}, clients over UDP, ${seconds} s, median of ${values.rounds} rounds, Node ${process.version}, commit ${commit}\n`,
-  )
-  console.log('| kind | rate | server | answered/s | CPU µs/query | ratio to ours | average µs | lost | RSS MiB |')
-  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- |')
-  for (const kind of values.kinds.split(',')) {
-    for (const rate of values.rates.split(',').map(Number)) {
-      const results = new Map<Server, Result[]>(servers.map((server) => [server, []]))
-      for (let round = 0; round < Number(values.rounds); round++) {
-        for (const server of servers) results.get(server)!.push(await measure(server, kind, rate))
-      }
-      const of = (server: Server, field: keyof Result) => median(results.get(server)!.map((result) => result[field]))
-      for (const server of servers) {
-        const cells = [
-          kind,
-          rate === 0 ? 'flat out' : rate,
-          server.name,
-          of(server, 'queriesPerSecond').toFixed(0),
-          of(server, 'cpuMicrosPerQuery').toFixed(1),
-          (of(server, 'cpuMicrosPerQuery') / of(servers[0]!, 'cpuMicrosPerQuery')).toFixed(2),
-          of(server, 'averageLatencyMicros').toFixed(0),
-          results.get(server)!.reduce((sum, { lost }) => sum + lost, 0),
-          server.residentMiB().toFixed(0),
-        ]
-        console.log(`| ${cells.join(' | ')} |`)
-      }
+/** All servers under one load; those that cannot play are not in `playing`. */
+async function measure(kind: Kind, transport: ClientTransport, rate: number, playing: readonly Server[]): Promise<Row> {
+  const results = new Map<string, Measured[]>(playing.map(({ name }) => [name, []]))
+  const latencies = new Map<string, Float64Array>()
+  for (let round = 0; round < rounds!; round++) {
+    const names = namesFor(kind, seconds!)
+    for (const server of playing) {
+      results.get(server.name)!.push(await counted(server, { transport, names, rate, seconds: seconds! }))
+    }
+    rmSync(names)
+  }
+  // Flat out is a queue that is always full: its latencies say how long the queue is.
+  if (rate > 0) {
+    const names = namesFor(kind, latencySeconds!)
+    const output = join(folder, 'latencies')
+    for (const server of playing) {
+      const load = { port: server.port, transport, names, rate, seconds: latencySeconds! }
+      latencies.set(server.name, await latencyRun(load, output))
+    }
+    rmSync(names)
+  }
+  const rowOf = (server: Server) => {
+    const all = results.get(server.name)!
+    const of = (field: keyof Measured) => median(all.map((result) => result[field]))
+    const ascending = latencies.get(server.name)
+    return {
+      server: server.name,
+      answeredPerSecond: of('answeredPerSecond'),
+      cpuMicros: of('cpuMicros'),
+      percentiles: ascending && [0.5, 0.99, 0.999].map((part) => percentile(ascending, part)),
+      lost: all.reduce((sum, { lost }) => sum + lost, 0),
     }
   }
+  return { kind, clients: transport, upstream: '', rate, servers: playing.map(rowOf) }
+}
+
+async function startAll(upstream: Server, transport: UpstreamTransport): Promise<Server[]> {
+  const wanted: Server[] = []
+  if (servers.has('us')) wanted.push(await startUs(upstream, transport))
+  if (servers.has('unbound')) wanted.push(await startUnboundPeer(upstream, transport))
+  if (servers.has('dnsdist')) wanted.push(await startDnsdistPeer(upstream, transport))
+  if (servers.has('dnsmasq') && transport === 'udp') wanted.push(await startDnsmasqPeer(upstream))
+  for (const peer of values.peer) wanted.push(await startOther(peer, upstream))
+  return wanted
+}
+
+const rows: Row[] = []
+const memories: Memory[] = []
+const upstream = await startUpstream()
+let running: Server[] = []
+const loadBefore = loadavg()[0]!
+const startedMs = performance.now()
+try {
+  const upstreamTransports = listOf<UpstreamTransport>(values.upstreams)
+  for (const transport of upstreamTransports) {
+    running = await startAll(upstream, transport)
+    const atRest = new Map(running.map((server) => [server, server.residentMiB()]))
+    for (const kind of listOf<Kind>(values.kinds)) {
+      if (kind === 'hits' && transport !== upstreamTransports[0]) continue
+      if (kind !== 'misses') {
+        const names = namesFor('hits', 1)
+        const warmUp = { transport: 'udp', names, rate: WARM_UP_RATE, seconds: 1 } as const
+        for (const server of running) await countedRun({ ...warmUp, port: server.port })
+      }
+      for (const clients of listOf<ClientTransport>(values.clients)) {
+        const playing = running.filter(({ name }) => name !== 'dnsmasq' || clients === 'udp')
+        for (const rate of listOf(values.rates).map(Number)) {
+          const row = { ...(await measure(kind, clients, rate, playing)), upstream: kind === 'hits' ? '' : transport }
+          rows.push(row)
+          console.error(`${((performance.now() - startedMs) / 1000).toFixed(0)} s`, ...ratioLines([row]))
+        }
+      }
+    }
+    for (const server of running) {
+      const [before, after, most] = [atRest.get(server)!, server.residentMiB(), server.residentMaxMiB()]
+      memories.push({ server: server.name, upstream: transport, atRestMiB: before, afterMiB: after, mostMiB: most })
+      await server.stop()
+    }
+    running = []
+  }
 } finally {
-  for (const server of servers) await server.stop()
+  for (const server of running) await server.stop()
   await upstream.stop()
   rmSync(folder, { recursive: true, force: true })
+}
+
+const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
+const report = [
+  '# Beside unbound, dnsdist and dnsmasq',
+  'Written by `npm run bench` (`bench/load/compare.ts`, which says how it measures). Figures are of one machine and one run; what counts is the ratio between servers in it.',
+  `${cpus().length} cores of ${cpus()[0]?.model ?? 'an unknown processor'}, shared with the clients and the upstream; load ${loadBefore.toFixed(1)} before, ` +
+    `${loadavg()[0]!.toFixed(1)} at the end. Node ${process.version}, commit ${commit}, ${values.seconds} s and ${values.rounds} round(s) a row.`,
+  '## Ratios',
+  ratioLines(rows)
+    .map((line) => `* ${line}`)
+    .join('\n'),
+  '![CPU per query](compare.svg)',
+  '## Queries',
+  resultTable(rows),
+  '## Memory, MiB resident',
+  'After all the loads above, in the order of the table, with the same process.',
+  memoryTable(memories),
+].join('\n\n')
+console.log(report)
+if (values.out !== undefined) {
+  mkdirSync(values.out, { recursive: true })
+  writeFileSync(join(values.out, 'compare.md'), `${report}\n`)
+  writeFileSync(join(values.out, 'compare.svg'), plotOf(rows))
 }

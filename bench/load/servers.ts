@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,15 +12,14 @@ import { encode } from 'dns-packet'
 export interface Server {
   readonly name: string
   readonly port: number
-  /** User and system time of the whole process so far, in microseconds. */
+  /** User and system time of all threads so far, in microseconds. */
   cpuMicros(): number
-  /** Resident memory in MiB. */
+  /** Resident memory in MiB, now and at the most so far. */
   residentMiB(): number
+  residentMaxMiB(): number
   stop(): Promise<void>
 }
 
-/** Clock ticks a second in /proc/PID/stat; 100 on every Linux that Node runs on. */
-const TICKS = 100
 const START_MS = 15_000
 
 async function freePort(): Promise<number> {
@@ -52,13 +51,13 @@ async function start(
   return {
     name,
     port,
+    // The scheduler's own account in nanoseconds: the ticks of /proc/PID/stat are ten milliseconds long.
     cpuMicros: () => {
-      const fields = proc('stat')
-        .replace(/^.*\) /, '')
-        .split(' ')
-      return ((Number(fields[11]) + Number(fields[12])) * 1e6) / TICKS
+      const threads = readdirSync(`/proc/${child.pid}/task`)
+      return threads.reduce((sum, thread) => sum + Number(proc(`task/${thread}/schedstat`).split(' ')[0]) / 1e3, 0)
     },
     residentMiB: () => Number(/VmRSS:\s+(\d+)/.exec(proc('status'))?.[1] ?? 0) / 1024,
+    residentMaxMiB: () => Number(/VmHWM:\s+(\d+)/.exec(proc('status'))?.[1] ?? 0) / 1024,
     stop: async () => {
       if (child.exitCode === null) {
         child.kill('SIGTERM')
@@ -181,6 +180,33 @@ export async function startDnsdistPeer(upstream: Server, transport: UpstreamTran
       'pc = newPacketCache(50000)\ngetPool(""):setCache(pc)\nsetACL("127.0.0.0/8")\n',
   )
   return await start('dnsdist', '/usr/bin/dnsdist', ['--supervised', '--disable-syslog', '-C', path], port, directory)
+}
+
+/** Forwards over UDP alone, and starts a process for every TCP client: it plays where both are UDP. */
+export async function startDnsmasqPeer(upstream: Server): Promise<Server> {
+  const [port, directory] = [await freePort(), home()]
+  const args = [
+    '--keep-in-foreground',
+    '--conf-file=/dev/null',
+    '--no-resolv',
+    '--no-hosts',
+    '--log-facility=-',
+    '--user=',
+    '--pid-file=',
+    '--bind-interfaces',
+    '--listen-address=127.0.0.1',
+    `--port=${port}`,
+    `--server=127.0.0.1#${upstream.port}`,
+    '--cache-size=10000',
+    '--dns-forward-max=10000',
+  ]
+  return await start('dnsmasq', '/usr/sbin/dnsmasq', args, port, directory)
+}
+
+/** The program of a peer that is not installed; undefined when all are. */
+export function missingProgram(): string | undefined {
+  const programs = ['/usr/sbin/unbound', '/usr/bin/dnsdist', '/usr/sbin/dnsmasq', '/usr/bin/dnsperf']
+  return programs.find((path) => !existsSync(path))
 }
 
 /** Any other server: `NAME=COMMAND` with `{port}` and `{upstream}` (a port on 127.0.0.1) in it. */
