@@ -4,32 +4,31 @@
  * Nothing is decided here but the order; each step says why it stands where it does.
  */
 
-import { randomFillSync } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import { cachePages } from './agent/cache-pages.ts'
+import { nowMs, nowSeconds, unpredictableUint16 } from './agent/clock-and-chance.ts'
+import { startAgentControlPlane, untilLocalSourceIsRead } from './agent/control.ts'
+import { textOf } from './agent/error-text.ts'
+import { openAgentHttp } from './agent/http.ts'
 import { watchKubeDnsConfig, withKubeDnsRoutes } from './agent/kube-dns-routes.ts'
+import { Listeners, type ListeningOn } from './agent/listeners.ts'
+import { metricSources } from './agent/metric-sources.ts'
+import { sectionsThatWait, untilRestart } from './agent/reload.ts'
 import { routesOf, zoneName } from './agent/routes.ts'
+import { type ServedZone, servedZones } from './agent/served-zones.ts'
 import { type FollowedGroup, openGroup } from './agent/upstreams.ts'
 import type { Config, LoadedConfig } from './config/config.ts'
 import { watchConfig } from './config/config-watch.ts'
-import { splitHostPort } from './config/syntax.ts'
-import { type ControlPlane, startControlPlane } from './control/control-plane.ts'
+import type { ControlPlane } from './control/control-plane.ts'
 import { isImpossibleSearchName } from './dns/policy/search-suffix.ts'
 import { textOfName } from './dns/wire/name.ts'
 import { typeName } from './dns/wire/record-type.ts'
 import { Zone } from './dns/zone/zone.ts'
 import { CounterLabels, TrafficCounters } from './observe/counters.ts'
-import { openHttpListener } from './observe/http.ts'
 import { createLog, type Log, LogRate } from './observe/log.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
-import { type Condition, probePages } from './observe/probes.ts'
+import type { Condition } from './observe/probes.ts'
 import { RecordCache } from './serve/cache/record-cache.ts'
-import { ListenError, serverName } from './serve/listen/listen-address.ts'
 import { type ListenCounts, newListenCounts } from './serve/listen/listen-counts.ts'
-import { openTcpListener } from './serve/listen/tcp.ts'
-import { openUdpListener } from './serve/listen/udp-dgram.ts'
-import type { Listener } from './serve/query-handler.ts'
 import { Resolver } from './serve/resolve.ts'
 import { SlowPath } from './serve/slow-path.ts'
 
@@ -41,12 +40,6 @@ export interface AgentOptions {
   readonly version: string
 }
 
-export interface ListeningOn {
-  readonly transport: 'udp' | 'tcp'
-  readonly address: string
-  readonly port: number
-}
-
 export interface RunningAgent {
   readonly listening: readonly ListeningOn[]
   /** Empties the record cache. */
@@ -54,16 +47,6 @@ export interface RunningAgent {
   /** Stops gracefully. Idempotent. */
   stop(): Promise<void>
 }
-
-/** Sections that listeners, sources and caches are made from; a change of them waits for a restart. */
-const FIXED_SECTIONS = ['listen', 'udp', 'tcp', 'host', 'metrics', 'health', 'kubeDnsConfigDirectory'] as const
-
-/** Milliseconds that listeners wait for the zone of a local source. */
-const SYNC_WAIT_MS = 2_000
-const SYNC_LOOK_MS = 5
-
-/** Ports that the system may choose for UDP, while somebody has the same one for TCP, before we give up. */
-const CHOSEN_PORT_ATTEMPTS_MAX = 20
 
 /** The part of the time to drain that upstreams have for what is under way; the rest is for telling the clients. */
 const UPSTREAMS_DRAIN_PART = 0.8
@@ -109,7 +92,7 @@ class Agent implements RunningAgent {
   /** Names denied by the search-suffix short cut. */
   #shortCuts = 0
   #controlPlane: ControlPlane | undefined
-  readonly #listeners: { readonly transport: 'udp' | 'tcp'; readonly listener: Listener }[] = []
+  readonly #listeners = new Listeners(this.#listenCounts)
   #stopping: Promise<void> | undefined
 
   constructor(options: AgentOptions) {
@@ -121,7 +104,26 @@ class Agent implements RunningAgent {
     this.#log = createLog(options.config.log.level)
     this.#config = withKubeDnsRoutes(options.config, this.#log)
     this.#recordCache = new RecordCache(options.config.cache.maxBytes)
-    this.#metrics = createMetrics(this.#metricSources())
+    this.#metrics = createMetrics(
+      metricSources({
+        version: options.version,
+        labels: this.#labels,
+        traffic: this.#traffic,
+        listenCounts: this.#listenCounts,
+        recordCache: this.#recordCache,
+        zone: this.#zone,
+        config: () => this.#config,
+        inForce: () => ({
+          hash: this.#hash,
+          appliedAtSeconds: this.#appliedAtSeconds,
+          reloadsFailed: this.#reloadsFailed,
+        }),
+        groups: () => this.#groups,
+        controlPlane: () => this.#controlPlane,
+        servedZones: () => this.#servedZones(),
+        searchSuffixShortCuts: () => this.#shortCuts,
+      }),
+    )
     this.#groups = this.#openGroups(this.#config)
     this.#resolver = this.#newResolver()
     this.#slowPath = new SlowPath({
@@ -136,7 +138,7 @@ class Agent implements RunningAgent {
   }
 
   get listening(): readonly ListeningOn[] {
-    return this.#listeners.map(({ transport, listener: { address, port } }) => ({ transport, address, port }))
+    return this.#listeners.listening
   }
 
   async start(): Promise<void> {
@@ -178,40 +180,13 @@ class Agent implements RunningAgent {
   }
 
   async #startControlPlane(): Promise<void> {
-    const { clusterset } = this.#config
-    const controlPlane = await startControlPlane(
-      {
-        source: clusterset.source,
-        manifests: clusterset.manifests,
-        kubernetes: clusterset.kubernetes,
-        records: {
-          submariner: clusterset.submariner,
-          localClusterId: clusterset.localClusterId ?? undefined,
-          apexOctetsMax: Math.max(...clusterset.zones.map((text) => zoneName(text).length)),
-        },
-      },
-      {
-        zone: this.#zone,
-        log: this.#log,
-        // The zone is asked for every answer, so there is nothing to forget yet.
-        onNamesChanged: () => undefined,
-        onZoneStateChanged: () => undefined,
-        soon: (work) => void setImmediate(work),
-        nowMs: () => performance.now(),
-        nowSeconds: () => Date.now() / 1000,
-        chance: Math.random,
-      },
-    )
+    const controlPlane = await startAgentControlPlane(this.#config, this.#zone, this.#log)
     this.#controlPlane = controlPlane
     this.#onStop('control plane', () => controlPlane.stop())
-    // Files are read in a moment; the API server may take its time, and other names do not wait for it.
-    if (clusterset.source === 'kubernetes') return
-    const waitEndsMs = performance.now() + SYNC_WAIT_MS
-    while (this.#zone.state === 'unsynced' && performance.now() < waitEndsMs) await sleep(SYNC_LOOK_MS)
+    await untilLocalSourceIsRead(this.#config, this.#zone)
   }
 
   async #startListeners(): Promise<void> {
-    const { listen, tcp } = this.#config
     this.#onStop('listeners', async () => {
       const { drainMs } = this.#config.shutdown
       // What no upstream has answered by then fails while its client can still be told.
@@ -220,65 +195,35 @@ class Agent implements RunningAgent {
           this.#log.error('stop-failed', { what: 'upstreams', error: textOf(error) }),
         )
       }, drainMs * UPSTREAMS_DRAIN_PART)
-      await Promise.all(this.#listeners.map(({ listener }) => listener.stop(drainMs)))
+      await this.#listeners.stop(drainMs)
       clearTimeout(upstreamsEnd)
     })
-    const limits = {
-      connectionsMax: tcp.connectionsMax,
-      connectionsPerClientMax: tcp.connectionsPerClientMax,
-      idleMs: tcp.idleTimeoutMs,
-    }
-    const { handle } = this.#slowPath
-    const { udp: udpCounts, tcp: tcpCounts } = this.#listenCounts
-    const open = async (address: string, attemptsLeft: number): Promise<void> => {
-      const udp = await openUdpListener({ address, port: listen.port, reusePort: false }, handle, { counts: udpCounts })
-      const options = { address, port: udp.port, reusePort: false, limits }
-      try {
-        // A port that the system chose for UDP is wanted for TCP too: clients turn from one to the other.
-        const tcpListener = await openTcpListener(options, handle, { counts: tcpCounts })
-        this.#listeners.push({ transport: 'udp', listener: udp }, { transport: 'tcp', listener: tcpListener })
-      } catch (error) {
-        await udp.stop(0)
-        const isChosenPortTaken = listen.port === 0 && error instanceof ListenError && error.code === 'ADDRESS_IN_USE'
-        if (!isChosenPortTaken || attemptsLeft === 0) throw error
-        await open(address, attemptsLeft - 1)
-      }
-    }
-    for (const address of listen.addresses) await open(address, CHOSEN_PORT_ATTEMPTS_MAX)
+    await this.#listeners.start(this.#config, this.#slowPath.handle)
     this.#announceCells()
     this.#log.info('udp-implementation', { implementation: 'dgram', wanted: this.#config.udp.implementation })
   }
 
   async #startHttp(): Promise<void> {
-    const onFailure = (path: string, error: unknown) => this.#log.error('http-failed', { path, error: textOf(error) })
-    const open = async (what: string, text: string, pages: Parameters<typeof openHttpListener>[1]): Promise<void> => {
-      const { address, port } = splitHostPort(text)!
-      const listener = await openHttpListener({ address, port, reusePort: false, purpose: what }, pages, onFailure)
-      this.#onStop(what, () => listener.stop(this.#config.shutdown.drainMs))
-      this.#log.info('http-listening', { what, address: listener.address, port: listener.port })
-    }
-    await open('metrics', this.#config.metrics.address, {
-      '/metrics': async () => ({
-        status: 200,
-        contentType: this.#metrics.contentType,
-        body: await this.#metrics.render(),
-      }),
-    })
-    await open('health', this.#config.health.address, {
-      ...probePages({ alive: () => [], ready: () => this.#readiness() }),
-      ...cachePages({
+    const opened = openAgentHttp(this.#config, {
+      metrics: this.#metrics,
+      cache: {
         recordCache: this.#recordCache,
         maxStaleSeconds: () => this.#config.cache.serveStale.maxStaleSeconds,
         nowSeconds,
         onFlush: (what, entries) => this.#log.info('cache-flushed', { what, entries }),
-      }),
+      },
+      ready: () => this.#readiness(),
+      log: this.#log,
     })
+    for await (const { what, listener } of opened) {
+      this.#onStop(what, () => listener.stop(this.#config.shutdown.drainMs))
+    }
   }
 
   #readiness(): Condition[] {
     const status = this.#controlPlane?.status()
     return [
-      { name: 'listening', isMet: this.#listeners.length > 0 },
+      { name: 'listening', isMet: this.#listeners.listening.length > 0 },
       { name: 'not-stopping', isMet: this.#stopping === undefined },
       {
         name: 'zone-synced',
@@ -314,9 +259,7 @@ class Agent implements RunningAgent {
     }
     const { hash, config: wanted } = loaded
     const inForce = this.#written
-    const waiting: string[] = FIXED_SECTIONS.filter((section) => !isDeepStrictEqual(wanted[section], inForce[section]))
-    if (wanted.cache.maxBytes !== inForce.cache.maxBytes) waiting.push('cache.maxBytes')
-    if (!isDeepStrictEqual(sourceOf(wanted), sourceOf(inForce))) waiting.push('clusterset zones or source')
+    const waiting = sectionsThatWait(wanted, inForce)
     if (waiting.length > 0) this.#log.warn('config-needs-restart', { sections: waiting })
 
     if (!this.#apply(untilRestart(wanted, inForce))) return
@@ -357,7 +300,7 @@ class Agent implements RunningAgent {
       observer: this.#metrics.upstreamObserver,
       random: Math.random,
       randomId: unpredictableUint16,
-      nowMs: () => performance.now(),
+      nowMs,
     }
     // A route that stays as it is keeps its connections and what is known of its upstreams.
     const groups = config.forward.map(
@@ -418,23 +361,8 @@ class Agent implements RunningAgent {
     for (const { server, zone } of this.#servedZones()) this.#labels.cellOf(server, zone)
   }
 
-  #servedZones(): { server: string; zone: string; name: string }[] {
-    const { clusterset, forward } = this.#config
-    const label = (text: string) => (text === '.' ? text : `${text}.`)
-    const zones = [
-      ...clusterset.zones.map((text) => ({ zone: label(text), name: 'clusterset' })),
-      ...forward.flatMap((route) =>
-        route.zones.flatMap((text) => [
-          { zone: label(text), name: 'cache' },
-          { zone: label(text), name: 'forward' },
-        ]),
-      ),
-    ]
-    return this.#listeners
-      .filter(({ transport }) => transport === 'udp')
-      .flatMap(({ listener }) =>
-        zones.map(({ zone, name }) => ({ server: serverName(listener.address, listener.port), zone, name })),
-      )
+  #servedZones(): ServedZone[] {
+    return servedZones(this.#config, this.#listeners.servers)
   }
 
   #reportPanic(error: unknown, question: string): void {
@@ -443,106 +371,4 @@ class Agent implements RunningAgent {
       this.#log.error('query-failed', { question, error: stack, suppressed })
     })
   }
-
-  #metricSources(): Parameters<typeof createMetrics>[0] {
-    const forwards = () => this.#groups.map(({ group, transport }) => ({ status: group.status(), transport }))
-    return {
-      build: { version: this.#version, revision: '' },
-      labels: this.#labels,
-      trafficBlocks: () => [this.#traffic],
-      plugins: () => this.#servedZones(),
-      cache: () => ({ ...this.#recordCache.status(), bytesMax: this.#config.cache.maxBytes, prefetchesDropped: 0 }),
-      zone: () => {
-        const status = this.#controlPlane?.status()
-        return {
-          isSynced: this.#zone.state !== 'unsynced',
-          states: zoneStates(this.#zone.state, status?.fromSnapshot === true),
-          searchSuffixShortCuts: this.#shortCuts,
-          names: this.#zone.nameCount,
-          services: this.#zone.serviceCount,
-          objects: {
-            serviceimports: status?.objects.serviceImport ?? 0,
-            endpointslices: status?.objects.endpointSlice ?? 0,
-          },
-          ignoredObjects: Object.fromEntries(status?.ignored ?? []),
-          watchConnected: { [this.#config.clusterset.source]: status?.connected === true ? 1 : 0 },
-          lastEventAgeSeconds: status?.lastEventAt === undefined ? undefined : Date.now() / 1000 - status.lastEventAt,
-        }
-      },
-      upstreams: () =>
-        forwards().flatMap(({ status, transport }) =>
-          status.upstreams.map(({ to, isHealthy, roundTripMs, openConnections, inFlight }) => ({
-            to,
-            transport,
-            inFlight,
-            connections: openConnections,
-            rttSeconds: roundTripMs === undefined ? undefined : roundTripMs / 1000,
-            isHealthy,
-          })),
-        ),
-      forward: () => {
-        const statuses = forwards().map(({ status }) => status)
-        return {
-          ignoredResponses: {
-            mismatched: statuses.reduce((sum, status) => sum + status.mismatched, 0),
-            malformed: statuses.reduce((sum, status) => sum + status.malformed, 0),
-          },
-          coalesced: statuses.reduce((sum, status) => sum + status.coalesced, 0),
-          maxConcurrentRejects: statuses.reduce((sum, status) => sum + status.rejected, 0),
-          healthcheckBroken: statuses.reduce((sum, status) => sum + status.healthcheckBroken, 0),
-        }
-      },
-      listen: () => this.#listenCounts,
-      config: () => ({
-        hash: this.#hash,
-        appliedAtSeconds: this.#appliedAtSeconds,
-        reloadsFailed: this.#reloadsFailed,
-      }),
-      setupErrors: () => ({}),
-    }
-  }
-}
-
-/** 1 for the state that the zone is in. */
-function zoneStates(state: Zone['state'], isFromSnapshot: boolean): Record<string, number> {
-  const now = isFromSnapshot ? 'snapshot' : state
-  return Object.fromEntries(['unsynced', 'synced', 'absent', 'snapshot'].map((one) => [one, one === now ? 1 : 0]))
-}
-
-/** A configuration that is wanted, with what waits for a restart as it is in force: every part must see the same. */
-function untilRestart(wanted: Config, inForce: Config): Config {
-  const fixed = Object.fromEntries(FIXED_SECTIONS.map((section) => [section, inForce[section]]))
-  return {
-    ...wanted,
-    ...fixed,
-    clusterset: { ...wanted.clusterset, ...sourceOf(inForce) },
-    cache: { ...wanted.cache, maxBytes: inForce.cache.maxBytes },
-  }
-}
-
-/** What the control plane is started from. */
-function sourceOf({ clusterset }: Config): Partial<Config['clusterset']> {
-  const { zones, source, manifests, kubernetes, submariner, localClusterId } = clusterset
-  return { zones, source, manifests, kubernetes, submariner, localClusterId }
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
-}
-
-function nowSeconds(): number {
-  return performance.now() / 1000
-}
-
-/** Ids drawn at a time: one system call for a thousand queries. */
-const randomPool = new Uint16Array(1024)
-let randomsLeft = 0
-
-/** Sixteen bits that nobody can guess (RFC 5452 section 4.3). */
-function unpredictableUint16(): number {
-  if (randomsLeft === 0) {
-    randomFillSync(randomPool)
-    randomsLeft = randomPool.length
-  }
-  return randomPool[--randomsLeft]!
 }

@@ -1,0 +1,46 @@
+/** The control plane as the configuration wants it, writing into the agent's zone. */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Config } from '../config/config.ts'
+import { type ControlPlane, startControlPlane } from '../control/control-plane.ts'
+import type { Zone } from '../dns/zone/zone.ts'
+import type { Log } from '../observe/log.ts'
+import { nowMs } from './clock-and-chance.ts'
+import { zoneName } from './routes.ts'
+
+/** Milliseconds that listeners wait for the zone of a local source. */
+const SYNC_WAIT_MS = 2_000
+const SYNC_LOOK_MS = 5
+
+export function startAgentControlPlane({ clusterset }: Config, zone: Zone, log: Log): Promise<ControlPlane> {
+  return startControlPlane(
+    {
+      source: clusterset.source,
+      manifests: clusterset.manifests,
+      kubernetes: clusterset.kubernetes,
+      records: {
+        submariner: clusterset.submariner,
+        localClusterId: clusterset.localClusterId ?? undefined,
+        apexOctetsMax: Math.max(...clusterset.zones.map((text) => zoneName(text).length)),
+      },
+    },
+    {
+      zone,
+      log,
+      // The zone is asked for every answer, so there is nothing to forget yet.
+      onNamesChanged: () => undefined,
+      onZoneStateChanged: () => undefined,
+      soon: (work) => void setImmediate(work),
+      nowMs,
+      nowSeconds: () => Date.now() / 1000,
+      chance: Math.random,
+    },
+  )
+}
+
+/** Files are read in a moment; the API server may take its time, and other names do not wait for it. */
+export async function untilLocalSourceIsRead({ clusterset }: Config, zone: Zone): Promise<void> {
+  if (clusterset.source === 'kubernetes') return
+  const waitEndsMs = nowMs() + SYNC_WAIT_MS
+  while (zone.state === 'unsynced' && nowMs() < waitEndsMs) await sleep(SYNC_LOOK_MS)
+}

@@ -1,0 +1,42 @@
+/** What the agent says over HTTP: metrics for the scraper, probes for the kubelet, the record cache for the operator. */
+
+import type { Config } from '../config/config.ts'
+import { splitHostPort } from '../config/syntax.ts'
+import { type HttpListener, type HttpPages, openHttpListener } from '../observe/http.ts'
+import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { type Condition, probePages } from '../observe/probes.ts'
+import { type CachePagesParts, cachePages } from './cache-pages.ts'
+import { textOf } from './error-text.ts'
+
+export interface AgentHttpParts {
+  readonly metrics: Metrics
+  readonly cache: CachePagesParts
+  ready(): readonly Condition[]
+  readonly log: Log
+}
+
+export interface NamedHttpListener {
+  readonly what: string
+  readonly listener: HttpListener
+}
+
+/** Opens both, yielding each as soon as it listens: what failed second must not leave the first behind. */
+export async function* openAgentHttp(config: Config, parts: AgentHttpParts): AsyncGenerator<NamedHttpListener> {
+  const { metrics, log } = parts
+  const open = async (what: string, text: string, pages: HttpPages): Promise<NamedHttpListener> => {
+    const { address, port } = splitHostPort(text)!
+    const listener = await openHttpListener({ address, port, reusePort: false, purpose: what }, pages, (path, error) =>
+      log.error('http-failed', { path, error: textOf(error) }),
+    )
+    log.info('http-listening', { what, address: listener.address, port: listener.port })
+    return { what, listener }
+  }
+  yield await open('metrics', config.metrics.address, {
+    '/metrics': async () => ({ status: 200, contentType: metrics.contentType, body: await metrics.render() }),
+  })
+  yield await open('health', config.health.address, {
+    ...probePages({ alive: () => [], ready: () => parts.ready() }),
+    ...cachePages(parts.cache),
+  })
+}

@@ -1,0 +1,88 @@
+/** Where each metric comes from: the agent's parts as the plain snapshots that `observe/metrics` reads at a scrape. */
+
+import type { Config } from '../config/config.ts'
+import type { ControlPlane } from '../control/control-plane.ts'
+import type { Zone } from '../dns/zone/zone.ts'
+import type { CounterLabels, TrafficCounters } from '../observe/counters.ts'
+import type { MetricSources } from '../observe/metric-sources.ts'
+import type { RecordCache } from '../serve/cache/record-cache.ts'
+import type { ListenCounts } from '../serve/listen/listen-counts.ts'
+import type { ServedZone } from './served-zones.ts'
+import type { FollowedGroup } from './upstreams.ts'
+
+/** What is read at a scrape; what a reload replaces, or the start makes, is asked for each time. */
+export interface MetricParts {
+  readonly version: string
+  readonly labels: CounterLabels
+  readonly traffic: TrafficCounters
+  readonly listenCounts: ListenCounts
+  readonly recordCache: RecordCache
+  readonly zone: Zone
+  config(): Config
+  inForce(): { readonly hash: string; readonly appliedAtSeconds: number; readonly reloadsFailed: number }
+  groups(): readonly FollowedGroup[]
+  controlPlane(): ControlPlane | undefined
+  servedZones(): readonly ServedZone[]
+  searchSuffixShortCuts(): number
+}
+
+export function metricSources(parts: MetricParts): MetricSources {
+  const { recordCache, zone } = parts
+  const forwards = () => parts.groups().map(({ group, transport }) => ({ status: group.status(), transport }))
+  return {
+    build: { version: parts.version, revision: '' },
+    labels: parts.labels,
+    trafficBlocks: () => [parts.traffic],
+    plugins: () => parts.servedZones(),
+    cache: () => ({ ...recordCache.status(), bytesMax: parts.config().cache.maxBytes, prefetchesDropped: 0 }),
+    zone: () => {
+      const status = parts.controlPlane()?.status()
+      return {
+        isSynced: zone.state !== 'unsynced',
+        states: zoneStates(zone.state, status?.fromSnapshot === true),
+        searchSuffixShortCuts: parts.searchSuffixShortCuts(),
+        names: zone.nameCount,
+        services: zone.serviceCount,
+        objects: {
+          serviceimports: status?.objects.serviceImport ?? 0,
+          endpointslices: status?.objects.endpointSlice ?? 0,
+        },
+        ignoredObjects: Object.fromEntries(status?.ignored ?? []),
+        watchConnected: { [parts.config().clusterset.source]: status?.connected === true ? 1 : 0 },
+        lastEventAgeSeconds: status?.lastEventAt === undefined ? undefined : Date.now() / 1000 - status.lastEventAt,
+      }
+    },
+    upstreams: () =>
+      forwards().flatMap(({ status, transport }) =>
+        status.upstreams.map(({ to, isHealthy, roundTripMs, openConnections, inFlight }) => ({
+          to,
+          transport,
+          inFlight,
+          connections: openConnections,
+          rttSeconds: roundTripMs === undefined ? undefined : roundTripMs / 1000,
+          isHealthy,
+        })),
+      ),
+    forward: () => {
+      const statuses = forwards().map(({ status }) => status)
+      return {
+        ignoredResponses: {
+          mismatched: statuses.reduce((sum, status) => sum + status.mismatched, 0),
+          malformed: statuses.reduce((sum, status) => sum + status.malformed, 0),
+        },
+        coalesced: statuses.reduce((sum, status) => sum + status.coalesced, 0),
+        maxConcurrentRejects: statuses.reduce((sum, status) => sum + status.rejected, 0),
+        healthcheckBroken: statuses.reduce((sum, status) => sum + status.healthcheckBroken, 0),
+      }
+    },
+    listen: () => parts.listenCounts,
+    config: () => parts.inForce(),
+    setupErrors: () => ({}),
+  }
+}
+
+/** 1 for the state that the zone is in. */
+function zoneStates(state: Zone['state'], isFromSnapshot: boolean): Record<string, number> {
+  const now = isFromSnapshot ? 'snapshot' : state
+  return Object.fromEntries(['unsynced', 'synced', 'absent', 'snapshot'].map((one) => [one, one === now ? 1 : 0]))
+}
