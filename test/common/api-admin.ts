@@ -12,7 +12,8 @@ const CRDS = ['serviceimports', 'serviceexports'].map((plural) => ({
   file: new URL(`../vectors/crds/multicluster.x-k8s.io_${plural}.yaml`, import.meta.url),
 }))
 const CRD_PATH = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions'
-const SETTLE_MS = 30_000
+/** A CRD's end waits for its objects, again and again while the storage of a new one is not ready. */
+const SETTLE_MS = 90_000
 /** Requests of `applyMany` under way at once; below what the API server's priority and fairness lets one user do. */
 const APPLIES_MAX = 16
 
@@ -36,13 +37,19 @@ export class ApiAdmin {
     this.url = `https://127.0.0.1:${port}`
   }
 
-  /** Until it listens, connections are refused and its certificate is not there: both mean not yet. */
-  async isReady(): Promise<boolean> {
+  /**
+   * Why it is not ready; undefined when it is. Until it listens, connections are refused, and its certificate is not
+   * there or half written.
+   */
+  async unreadiness(): Promise<string | undefined> {
     try {
-      return (await this.#send('GET', '/readyz')).status === 200
+      const { status, text } = await this.#send('GET', '/readyz')
+      return status === 200 ? undefined : `/readyz: ${status} ${text}`
     } catch (error) {
-      if (['ECONNREFUSED', 'ECONNRESET', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) return false
-      throw error
+      // Made with what was there of the certificate.
+      this.#agent?.destroy()
+      this.#agent = undefined
+      return String(error)
     }
   }
 
@@ -75,7 +82,8 @@ export class ApiAdmin {
       await this.#apply(`${CRD_PATH}/${name}`, crd)
     }
     const paths = (['v1beta1', 'v1alpha1'] as const).map((version) => ({
-      path: `/apis/multicluster.x-k8s.io/${version}/serviceimports?limit=1`,
+      // A watch and no list: from version 1.31 on, lists are answered before watches are ("storage is (re)initializing").
+      path: `/apis/multicluster.x-k8s.io/${version}/serviceimports?watch=true&timeoutSeconds=1`,
       status: versions.includes(version) ? 200 : 404,
     }))
     await this.#untilAnswered(paths)
@@ -131,7 +139,10 @@ export class ApiAdmin {
 
   async #send(method: string, path: string, body?: object): Promise<Reply> {
     this.#agent ??= new Agent({ keepAlive: true, maxSockets: APPLIES_MAX, ca: await readFile(this.certificatePath) })
-    const headers = { authorization: `Bearer ${this.#token}`, 'content-type': 'application/apply-patch+yaml' }
+    const headers = {
+      authorization: `Bearer ${this.#token}`,
+      ...(body !== undefined && { 'content-type': 'application/apply-patch+yaml' }),
+    }
     const sent = request({ host: '127.0.0.1', port: this.#port, method, path, headers, agent: this.#agent })
     const responded = Promise.withResolvers<Reply>()
     sent.on('error', responded.reject)

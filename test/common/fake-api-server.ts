@@ -94,6 +94,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
     checkAccess(entry)
     const refused = faults.refusalOf(met)
     if (refused !== undefined) throw refused
+    writer.cutAfterOctets = faults.bodyCutOf(met)
     if (entry.method !== 'GET') throw new ApiError(405, 'MethodNotAllowed', 'this API server is read only')
     if (verb === 'discovery') {
       const document = served.discover(group, version)

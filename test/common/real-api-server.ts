@@ -48,7 +48,9 @@ export async function startRealApiServer(folder: string, options: RealApiServerO
   try {
     const [etcdPort, peerPort, port] = await freePorts(3)
     const etcdUrl = `http://127.0.0.1:${etcdPort}`
+    const outputs = (): string => started.map((program) => program.output).join('\n')
     started.push(new Program(join(folder, 'etcd'), etcdArguments(directory, etcdUrl, `http://127.0.0.1:${peerPort}`)))
+    await until(() => isHealthy(started, etcdUrl), START_MS, outputs)
     const token = randomBytes(24).toString('hex')
     await writeCredentials(directory, token)
     const apiServer = new Program(
@@ -57,14 +59,13 @@ export async function startRealApiServer(folder: string, options: RealApiServerO
     )
     started.push(apiServer)
     const api = new ApiAdmin(port!, token, join(directory, 'apiserver.crt'))
-    await until(
-      () => {
-        for (const program of started) program.throwIfEnded()
-        return api.isReady()
-      },
-      START_MS,
-      () => started.map((program) => program.output).join('\n'),
-    )
+    let why: string | undefined
+    const isReady = async (): Promise<boolean> => {
+      for (const program of started) program.throwIfEnded()
+      why = await api.unreadiness()
+      return why === undefined
+    }
+    await until(isReady, START_MS, () => `${why}\n${outputs()}`)
     await api.installCrd(options.crdVersions ?? ['v1beta1', 'v1alpha1'])
     return {
       url: api.url,
@@ -82,6 +83,17 @@ export async function startRealApiServer(folder: string, options: RealApiServerO
   } catch (error) {
     await stop()
     throw error
+  }
+}
+
+/** etcd has a leader (of one). An API server that does not find it gives up after a while. */
+async function isHealthy(started: readonly Program[], etcdUrl: string): Promise<boolean> {
+  for (const program of started) program.throwIfEnded()
+  try {
+    return (await fetch(`${etcdUrl}/health`)).ok
+  } catch {
+    // It does not listen yet.
+    return false
   }
 }
 

@@ -1,56 +1,38 @@
-/** What the zone does while it follows an API server: one suite for every server that can be put under it. */
+/**
+ * What the zone does while it follows an API server: one suite for every server that can be put under it, the in-repo
+ * one and a real one. One server serves a whole suite; each test begins without objects and with the CRDs in both versions.
+ */
 
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { suite, type TestContext, test } from 'node:test'
+import { after, afterEach, before, suite, type TestContext, test } from 'node:test'
 import { type ControlPlane, type ControlSettings, startControlPlane } from '../../src/control/control-plane.ts'
 import { WATCH_LIMITS } from '../../src/control/watch.ts'
-import { clusterSetIp, headless, newStage, type RawObject, SETTINGS, type Stage, slice, until } from './support.ts'
-
-/** A running API server, empty but for the CRDs in both versions. */
-export interface ApiUnderTest {
-  /** The text of a kubeconfig. */
-  kubeconfig(): string
-  put(object: RawObject): Promise<void>
-  delete(object: RawObject): Promise<void>
-  /** Installs the CRD of ServiceImport serving these versions; none removes it. */
-  serveImports(versions: readonly string[]): Promise<void>
-  stop(): Promise<void>
-}
+import type { ApiUnderTest, KubernetesObject, ObjectKind } from '../common/api-under-test.ts'
+import { clusterSetIp, headless, newStage, SETTINGS, type Stage, slice, until } from './support.ts'
 
 export interface ApiScene extends Stage {
   readonly controlPlane: ControlPlane
-  readonly directory: string
 }
 
-/** Starts the control plane against an API server; everything is stopped when the test ends. */
+/** Starts the control plane against an API server; it is stopped when the test ends. */
 export async function follow(
   t: TestContext,
   kubeconfig: string,
-  changes: Partial<ControlSettings['kubernetes']> & { limits?: Partial<typeof WATCH_LIMITS>; token?: string } = {},
+  changes: Partial<ControlSettings['kubernetes']> & { limits?: Partial<typeof WATCH_LIMITS> } = {},
 ): Promise<ApiScene> {
-  const { limits, token, ...kubernetes } = changes
-  const directory = await mkdtemp(join(tmpdir(), 'api-'))
-  const path = join(directory, 'kubeconfig')
-  await writeFile(path, kubeconfig)
-  if (token !== undefined) await writeFile(join(directory, 'token'), token)
+  const { limits, ...kubernetes } = changes
   const stage = newStage()
   const controlPlane = await startControlPlane(
     {
       ...SETTINGS,
       source: 'kubernetes',
-      kubernetes: { ...SETTINGS.kubernetes, kubeconfig: path, ...kubernetes },
+      kubernetes: { ...SETTINGS.kubernetes, kubeconfig, ...kubernetes },
       watchLimits: { ...WATCH_LIMITS, ...limits },
     },
     stage.parts,
   )
-  t.after(async () => {
-    await controlPlane.stop()
-    await rm(directory, { recursive: true })
-  })
-  return { ...stage, controlPlane, directory }
+  t.after(() => controlPlane.stop())
+  return { ...stage, controlPlane }
 }
 
 /** Starts the control plane and waits until the zone may deny names. */
@@ -60,23 +42,67 @@ export async function followUntilSynced(...args: Parameters<typeof follow>): Pro
   return scene
 }
 
-export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnderTest>): void {
-  const opened = async (t: TestContext, ...objects: RawObject[]): Promise<ApiUnderTest> => {
-    const api = await start()
-    t.after(() => api.stop())
-    for (const object of objects) await api.put(object)
-    return api
+/** The objects of one test at a time, so that what it leaves can be taken away. */
+class Objects {
+  readonly #api: ApiUnderTest
+  readonly #there = new Map<string, KubernetesObject>()
+  #isCrdAsAtTheStart = true
+
+  constructor(api: ApiUnderTest) {
+    this.#api = api
   }
 
-  suite(`the zone follows ${name}`, () => {
+  async put(object: KubernetesObject): Promise<void> {
+    await this.#api.apply(object)
+    this.#there.set(this.#keyOf(object), object)
+  }
+
+  async delete(object: KubernetesObject): Promise<void> {
+    this.#there.delete(this.#keyOf(object))
+    await this.#api.remove(object.kind as ObjectKind, object.metadata.namespace, object.metadata.name)
+  }
+
+  /** No version: the CRD is removed, and its objects with it. */
+  async serveImports(versions: readonly ('v1beta1' | 'v1alpha1')[]): Promise<void> {
+    this.#isCrdAsAtTheStart = versions.length === 2
+    if (versions.length > 0) return await this.#api.installCrd(versions)
+    for (const [key, { kind }] of this.#there) if (kind === 'ServiceImport') this.#there.delete(key)
+    await this.#api.removeCrd()
+  }
+
+  async clear(): Promise<void> {
+    if (!this.#isCrdAsAtTheStart) await this.serveImports(['v1beta1', 'v1alpha1'])
+    for (const object of this.#there.values()) await this.delete(object)
+  }
+
+  #keyOf({ kind, metadata }: KubernetesObject): string {
+    return `${kind} ${metadata.namespace}/${metadata.name}`
+  }
+}
+
+export function zoneFollows(name: string, start: () => Promise<ApiUnderTest>): void {
+  suite(`the zone follows ${name}`, { timeout: 600_000 }, () => {
+    let server: ApiUnderTest
+    let objects: Objects
+    before(async () => {
+      server = await start()
+      objects = new Objects(server)
+    })
+    afterEach(() => objects.clear())
+    after(() => server?.stop())
+
+    const opened = async (...given: KubernetesObject[]): Promise<Objects & { kubeconfig: string }> => {
+      for (const object of given) await objects.put(object)
+      return Object.assign(objects, { kubeconfig: await server.kubeconfig() })
+    }
+
     test('everything that is there is published before anything is denied', async (t) => {
       const api = await opened(
-        t,
         clusterSetIp('web', '10.0.0.1'),
         headless('db'),
         slice('db-1', 'db', ['10.1.0.1', '10.1.0.2']),
       )
-      const scene = await followUntilSynced(t, api.kubeconfig())
+      const scene = await followUntilSynced(t, api.kubeconfig)
       assert.deepEqual(scene.addressesOf('web'), ['10.0.0.1'])
       assert.deepEqual(scene.addressesOf('db'), ['10.1.0.1', '10.1.0.2'])
       const { synced, crdVersion, objects } = scene.controlPlane.status()
@@ -86,14 +112,14 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
     })
 
     test('an empty cluster is synced too', async (t) => {
-      const api = await opened(t)
-      const { controlPlane } = await followUntilSynced(t, api.kubeconfig())
+      const api = await opened()
+      const { controlPlane } = await followUntilSynced(t, api.kubeconfig)
       assert.deepEqual(controlPlane.status().objects, { serviceImport: 0, endpointSlice: 0 })
     })
 
     test('imports and slices are added, changed and deleted', async (t) => {
-      const api = await opened(t)
-      const { addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      const api = await opened()
+      const { addressesOf } = await followUntilSynced(t, api.kubeconfig)
       await api.put(clusterSetIp('web', '10.0.0.1'))
       await until('the import is there', () => addressesOf('web')?.[0] === '10.0.0.1')
       await api.put(clusterSetIp('web', '10.0.0.2'))
@@ -111,8 +137,8 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
     })
 
     test('a slice may come before its import', async (t) => {
-      const api = await opened(t)
-      const { addressesOf, controlPlane } = await followUntilSynced(t, api.kubeconfig())
+      const api = await opened()
+      const { addressesOf, controlPlane } = await followUntilSynced(t, api.kubeconfig)
       await api.put(slice('db-1', 'db', ['10.1.0.1']))
       await until('the slice is known', () => controlPlane.status().objects.endpointSlice === 1)
       assert.equal(addressesOf('db'), undefined)
@@ -121,8 +147,8 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
     })
 
     test('a slice may move to another service, and lose its label', async (t) => {
-      const api = await opened(t, headless('a'), headless('b'), slice('s', 'a', ['10.1.0.1']))
-      const { addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      const api = await opened(headless('a'), headless('b'), slice('s', 'a', ['10.1.0.1']))
+      const { addressesOf } = await followUntilSynced(t, api.kubeconfig)
       assert.deepEqual(addressesOf('a'), ['10.1.0.1'])
       await api.put(slice('s', 'b', ['10.1.0.1']))
       await until('it moved', () => addressesOf('a') === undefined && addressesOf('b')?.length === 1)
@@ -133,18 +159,18 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
 
     test('slices of local services are not even asked for', async (t) => {
       const local = slice('web-abc', 'web', ['10.9.0.1'])
-      const api = await opened(t, headless('web'), {
+      const api = await opened(headless('web'), {
         ...local,
         metadata: { ...local.metadata, labels: { 'kubernetes.io/service-name': 'web' } },
       })
-      const { controlPlane, addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      const { controlPlane, addressesOf } = await followUntilSynced(t, api.kubeconfig)
       assert.equal(controlPlane.status().objects.endpointSlice, 0)
       assert.equal(addressesOf('web'), undefined)
     })
 
     test('a service may change its type there and back', async (t) => {
-      const api = await opened(t, headless('web'), slice('web-1', 'web', ['10.1.0.1']))
-      const { addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      const api = await opened(headless('web'), slice('web-1', 'web', ['10.1.0.1']))
+      const { addressesOf } = await followUntilSynced(t, api.kubeconfig)
       assert.deepEqual(addressesOf('web'), ['10.1.0.1'])
       await api.put(clusterSetIp('web', '10.0.0.1'))
       await until('it has a clusterset IP', () => addressesOf('web')?.[0] === '10.0.0.1')
@@ -154,12 +180,11 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
 
     test('restricted to namespaces, others are not seen', async (t) => {
       const api = await opened(
-        t,
         clusterSetIp('a', '10.0.0.1', 'one'),
         clusterSetIp('b', '10.0.0.2', 'two'),
         clusterSetIp('c', '10.0.0.3', 'three'),
       )
-      const { addressesOf } = await followUntilSynced(t, api.kubeconfig(), { namespaces: ['one', 'three'] })
+      const { addressesOf } = await followUntilSynced(t, api.kubeconfig, { namespaces: ['one', 'three'] })
       assert.deepEqual(addressesOf('a', 'one'), ['10.0.0.1'])
       assert.deepEqual(addressesOf('c', 'three'), ['10.0.0.3'])
       assert.equal(addressesOf('b', 'two'), undefined)
@@ -168,10 +193,10 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
     })
 
     test('v1alpha1 is good enough where nothing newer is served, and left when something is', async (t) => {
-      const api = await opened(t)
+      const api = await opened()
       await api.serveImports(['v1alpha1'])
       await api.put({ ...clusterSetIp('web', '10.0.0.1'), apiVersion: 'multicluster.x-k8s.io/v1alpha1' })
-      const { controlPlane, addressesOf } = await followUntilSynced(t, api.kubeconfig())
+      const { controlPlane, addressesOf } = await followUntilSynced(t, api.kubeconfig)
       assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
       assert.equal(controlPlane.status().crdVersion, 'v1alpha1')
       // The end of an open watch is what tells that the CRD changed.
@@ -182,9 +207,9 @@ export function behavesLikeAnApiServer(name: string, start: () => Promise<ApiUnd
     })
 
     test('CRDs may be absent, come and go', async (t) => {
-      const api = await opened(t)
+      const api = await opened()
       await api.serveImports([])
-      const { zone, addressesOf, controlPlane, log, states } = await follow(t, api.kubeconfig())
+      const { zone, addressesOf, controlPlane, log, states } = await follow(t, api.kubeconfig)
       await until('their absence is known', () => zone.state === 'absent')
       assert.equal(controlPlane.status().crdVersion, null)
       assert.ok(log.some(({ event }) => event === 'crds-absent'))

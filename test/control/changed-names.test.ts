@@ -15,8 +15,9 @@ import { RecordClass, RecordType } from '../../src/dns/wire/record-type.ts'
 import { answerFromZone } from '../../src/dns/zone/answer.ts'
 import { apexRrsetsAt, NAME_SERVER } from '../../src/dns/zone/apex.ts'
 import { Zone } from '../../src/dns/zone/zone.ts'
+import type { KubernetesObject } from '../common/api-under-test.ts'
 import { randomFrom } from '../common/random.ts'
-import { clusterSetIp, headless, type RawObject, SETTINGS, slice } from './support.ts'
+import { clusterSetIp, headless, SETTINGS, slice } from './support.ts'
 
 const APEX = nameFromText('clusterset.local')!
 const SERVER = { ipv4: ['\x7f\x00\x00\x01'], ipv6: [] }
@@ -60,7 +61,7 @@ function stage() {
 }
 
 /** One of few objects, so that changes meet: services that flip, slices that move, addresses that come and go. */
-function objectFrom(random: () => number): RawObject {
+function objectFrom(random: () => number): KubernetesObject {
   const pick = <Value>(...values: readonly Value[]): Value => values[Math.floor(random() * values.length)]!
   const service = pick('a', 'b', 'c')
   const namespace = pick('one', 'two')

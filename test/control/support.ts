@@ -5,6 +5,7 @@ import type { ControlParts, ControlSettings } from '../../src/control/control-pl
 import { relativeName } from '../../src/dns/wire/name.ts'
 import { RecordType } from '../../src/dns/wire/record-type.ts'
 import { Zone, type ZoneState } from '../../src/dns/zone/zone.ts'
+import type { KubernetesObject } from '../common/api-under-test.ts'
 
 export interface LogLine {
   readonly level: 'info' | 'warn' | 'error'
@@ -58,7 +59,7 @@ export const SETTINGS: ControlSettings = {
 }
 
 /** Waits until the condition holds; a deadline far beyond any machine's slowness makes a failure a failure. */
-export async function until(promise: string, condition: () => boolean, deadlineMs = 20_000): Promise<void> {
+export async function until(promise: string, condition: () => boolean, deadlineMs = 60_000): Promise<void> {
   const endMs = performance.now() + deadlineMs
   while (!condition()) {
     if (performance.now() > endMs) throw new Error(`never came true: ${promise}`)
@@ -66,14 +67,7 @@ export async function until(promise: string, condition: () => boolean, deadlineM
   }
 }
 
-export interface RawObject {
-  apiVersion: string
-  kind: string
-  metadata: { name: string; namespace: string; [field: string]: unknown }
-  [field: string]: unknown
-}
-
-export function clusterSetIp(name: string, address: string, namespace = 'demo'): RawObject {
+export function clusterSetIp(name: string, address: string, namespace = 'demo'): KubernetesObject {
   return {
     apiVersion: 'multicluster.x-k8s.io/v1beta1',
     kind: 'ServiceImport',
@@ -82,7 +76,7 @@ export function clusterSetIp(name: string, address: string, namespace = 'demo'):
   }
 }
 
-export function headless(name: string, namespace = 'demo'): RawObject {
+export function headless(name: string, namespace = 'demo'): KubernetesObject {
   return {
     apiVersion: 'multicluster.x-k8s.io/v1beta1',
     kind: 'ServiceImport',
@@ -91,7 +85,12 @@ export function headless(name: string, namespace = 'demo'): RawObject {
   }
 }
 
-export function slice(name: string, service: string, addresses: readonly string[], namespace = 'demo'): RawObject {
+export function slice(
+  name: string,
+  service: string,
+  addresses: readonly string[],
+  namespace = 'demo',
+): KubernetesObject {
   return {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',

@@ -23,6 +23,8 @@ export interface RequestLogEntry {
 }
 
 export class BodyWriter {
+  /** Octets of the body before the connection breaks; undefined: it does not. */
+  cutAfterOctets: number | undefined
   readonly #response: ServerResponse
   readonly #entry: RequestLogEntry
   readonly #faults: Faults
@@ -104,6 +106,12 @@ export class BodyWriter {
 
   async #send(bytes: Buffer): Promise<boolean> {
     if (!this.isOpen) return false
+    const left = (this.cutAfterOctets ?? Number.POSITIVE_INFINITY) - this.#entry.bytes
+    if (bytes.length > left) {
+      if (left > 0) await this.#send(bytes.subarray(0, left))
+      this.#response.socket?.destroy()
+      return false
+    }
     this.#entry.bytes += bytes.length
     // Until the kernel has it: what breaks next must not take it along.
     const written = new Promise<void>((resolve) => this.#response.write(bytes, () => resolve()))

@@ -69,6 +69,7 @@ export class Faults {
   pace: Pace | undefined
   readonly #refusals = new Armory<ApiError>()
   readonly #cuts = new Armory<number>()
+  readonly #bodyCuts = new Armory<number>()
   readonly #holds = new Set<{ where: Where; released: Promise<void>; release: () => void }>()
   #tokensExpiredBefore = 0
 
@@ -80,6 +81,11 @@ export class Faults {
   /** Breaks the connection in the middle of an item of a list, after so many whole ones. Once, unless `times` says more. */
   cutList(afterItems: number, where: Where = {}): () => void {
     return this.#cuts.arm(afterItems, { times: 1, ...where, verb: 'list' })
+  }
+
+  /** Breaks the connection after so many octets of a body, whatever they are. Once, unless `times` says more. */
+  cutBody(afterOctets: number, where: Where = {}): () => void {
+    return this.#bodyCuts.arm(afterOctets, { times: 1, ...where })
   }
 
   /** Requests wait for their response, and open watches for their next event, until it is lifted. Connections stay open. */
@@ -110,6 +116,10 @@ export class Faults {
     return this.#cuts.take(met)
   }
 
+  bodyCutOf(met: Met): number | undefined {
+    return this.#bodyCuts.take(met)
+  }
+
   async untilReleased(met: Met): Promise<void> {
     for (const { where, released } of this.#holds) if (meets(where, met)) await released
   }
@@ -120,6 +130,7 @@ export class Faults {
     this.pace = undefined
     this.#refusals.disarm()
     this.#cuts.disarm()
+    this.#bodyCuts.disarm()
     for (const held of this.#holds) held.release()
     this.#holds.clear()
   }

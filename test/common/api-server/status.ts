@@ -36,12 +36,13 @@ export class ApiError extends Error {
   }
 }
 
-export type RefusalCode = 401 | 403 | 404 | 429 | 500 | 503 | 504
+export type RefusalCode = 401 | 403 | 404 | 410 | 429 | 500 | 503 | 504
 
 const REASONS: Readonly<Record<RefusalCode, readonly [reason: string, message: string]>> = {
   401: ['Unauthorized', 'Unauthorized'],
   403: ['Forbidden', 'forbidden: User "system:serviceaccount:kube-system:nodelocal-mcs" cannot do this'],
   404: ['NotFound', 'the server could not find the requested resource'],
+  410: ['Expired', 'too old resource version: 1 (2)'],
   429: ['TooManyRequests', 'Too many requests, please try again later.'],
   500: ['InternalError', 'Internal error occurred: etcdserver: leader changed'],
   503: ['ServiceUnavailable', 'apiserver is shutting down'],
