@@ -5,6 +5,7 @@
  */
 
 import type { RelativeName } from '../dns/wire/name.ts'
+import type { ServiceKey } from '../dns/zone/rrset.ts'
 import type { Zone, ZoneState } from '../dns/zone/zone.ts'
 import { type AnyIgnoredReason, IgnoredBook } from './ignored-book.ts'
 import { KubernetesSource } from './kubernetes-source.ts'
@@ -16,6 +17,7 @@ import { Publisher } from './publisher.ts'
 import { type RecordSettings, recordsOf } from './records/records-of.ts'
 import { SnapshotKeeper } from './snapshot-keeper.ts'
 import type { Source, SourceStatus } from './source.ts'
+import { Turns } from './turns.ts'
 import { WATCH_LIMITS, type WatchLimits } from './watch.ts'
 
 export interface ControlSettings {
@@ -103,6 +105,7 @@ const NO_SOURCE_STATUS: SourceStatus = {
 /** Starts the source. Resolves as soon as it runs: for "synced", ask the status or the zone. */
 export async function startControlPlane(settings: ControlSettings, parts: ControlParts): Promise<ControlPlane> {
   const ignored = new IgnoredBook(parts.log)
+  const turns = new Turns({ soon: (work) => parts.soon(work), nowMs: () => parts.nowMs() })
   const publisher: Publisher = new Publisher({
     zone: parts.zone,
     recordsOf: (service) => {
@@ -117,13 +120,14 @@ export async function startControlPlane(settings: ControlSettings, parts: Contro
         service,
         error: failure instanceof Error ? (failure.stack ?? failure.message) : String(failure),
       }),
-    soon: (work) => parts.soon(work),
+    turns,
+    after: (ms, work) => void setTimeout(work, ms).unref(),
     nowMs: () => parts.nowMs(),
   })
   const store: ObjectStore = new ObjectStore((service) => publisher.touch(service))
   const intake = new ObjectIntake(store, ignored)
   const sync = new Sync(parts, publisher, store)
-  const source = await startSource(settings, parts, { intake, ignored, sync, store })
+  const source = await startSource(settings, parts, { intake, ignored, sync, store, turns })
 
   return {
     status: () => ({
@@ -145,6 +149,8 @@ export class Sync {
   readonly #parts: ControlParts
   readonly #publisher: Publisher
   readonly #store: ObjectStore
+  /** Services that were in the zone at our start. */
+  readonly #inherited: Set<ServiceKey>
   #syncedAt: number | undefined
   #epoch = 0
 
@@ -152,6 +158,7 @@ export class Sync {
     this.#parts = parts
     this.#publisher = publisher
     this.#store = store
+    this.#inherited = new Set(parts.zone.services())
   }
 
   get isSynced(): boolean {
@@ -164,10 +171,9 @@ export class Sync {
 
   /** Everything is listed and in the store, or (`absent`) nothing can be, because the API has no such kind. */
   settle(state: 'synced' | 'absent'): void {
-    // What an earlier source left in the zone and this one does not know is gone.
-    for (const service of this.#parts.zone.services()) {
-      if (!this.#store.hasImport(service)) this.#publisher.touch(service)
-    }
+    // What an earlier source left in the zone and this one does not know is gone. Later on the store tells what goes.
+    for (const service of this.#inherited) if (!this.#store.hasImport(service)) this.#publisher.touch(service)
+    this.#inherited.clear()
     const epoch = ++this.#epoch
     this.#publisher.afterPublication(() => {
       if (epoch !== this.#epoch) return
@@ -198,6 +204,7 @@ interface SourceParts {
   readonly ignored: IgnoredBook
   readonly sync: Sync
   readonly store: ObjectStore
+  readonly turns: Turns
 }
 
 async function startSource(settings: ControlSettings, parts: ControlParts, own: SourceParts): Promise<Source> {
@@ -218,6 +225,7 @@ async function startManifests(directory: string, parts: ControlParts, own: Sourc
   const manifests = new ManifestDirectory(directory, {
     intake: own.intake,
     ignored: own.ignored,
+    turns: own.turns,
     log: parts.log,
     onListed: () => own.sync.settle('synced'),
     onChanged: () => {
@@ -245,6 +253,7 @@ async function startKubernetes(settings: ControlSettings, parts: ControlParts, o
     ignored: own.ignored,
     log: parts.log,
     limits: settings.watchLimits ?? WATCH_LIMITS,
+    turns: own.turns,
     onSettled: (state) => own.sync.settle(state),
     onUnsettled: () => own.sync.unsettle(),
     hasImports: () => own.store.count('serviceImport') > 0,
@@ -257,7 +266,11 @@ async function startKubernetes(settings: ControlSettings, parts: ControlParts, o
     source.start()
     return source
   }
-  const keeper = new SnapshotKeeper(path, { log: parts.log, store: own.store, clock: parts })
+  const keeper = new SnapshotKeeper(path, {
+    log: parts.log,
+    store: own.store,
+    clock: { nowSeconds: () => parts.nowSeconds(), breathe: () => own.turns.breathe() },
+  })
   const isFromSnapshot = await keeper.read(namespaces)
   source.start()
   keeper.start(() => source.isSettled && own.sync.isSynced)

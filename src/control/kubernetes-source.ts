@@ -15,6 +15,7 @@ import { type ObjectIntake, objectKeyOf } from './object-intake.ts'
 import type { ObjectKind } from './object-store.ts'
 import { SERVICE_NAME_LABEL } from './objects.ts'
 import type { SourceStatus } from './source.ts'
+import type { Turns } from './turns.ts'
 import { Watch, type WatchEnd, type WatchLimits } from './watch.ts'
 
 /** Milliseconds between two looks for absent CRDs, at most; jittered down to half of it. */
@@ -35,6 +36,7 @@ export interface KubernetesSourceParts {
   readonly ignored: IgnoredBook
   readonly log: ControlLog
   readonly limits: WatchLimits
+  readonly turns: Turns
   /** Both kinds are listed, or (`absent`) the imports are not served. */
   onSettled(state: 'synced' | 'absent'): void
   /** The imports are served from now on and not listed yet. */
@@ -122,7 +124,7 @@ export class KubernetesSource {
       } else if (found.kind === 'absent') {
         backOff.reset()
         this.#heard()
-        this.#importsAreAbsent()
+        await this.#importsAreAbsent()
         await wait(ABSENT_POLL_MS * (0.5 + this.#parts.chance() / 2), signal)
       } else {
         this.#heard()
@@ -177,7 +179,7 @@ export class KubernetesSource {
     this.#parts.onUnsettled()
   }
 
-  #importsAreAbsent(): void {
+  async #importsAreAbsent(): Promise<void> {
     const nowMs = this.#parts.nowMs()
     this.#absentSinceMs ??= nowMs
     if (this.#parts.hasImports() && nowMs - this.#absentSinceMs < ABSENT_GRACE_MS) return
@@ -185,7 +187,7 @@ export class KubernetesSource {
     this.#parts.log.warn('crds-absent', { group: IMPORT_GROUP, kind: 'ServiceImport' })
     this.#crdVersion = null
     for (const namespace of this.#namespaces) {
-      this.#parts.intake.retain('serviceImport', namespace, new Set())
+      await this.#parts.intake.retain('serviceImport', namespace, new Set(), () => this.#parts.turns.breathe())
       this.#listed.delete(nameOf('serviceImport', namespace))
     }
     this.#isSettled = true
@@ -200,7 +202,7 @@ export class KubernetesSource {
     isStillRight: () => Promise<boolean>,
     onOpened?: () => void,
   ): Watch {
-    const { api, limits, intake, ignored, chance, nowMs } = this.#parts
+    const { api, limits, intake, ignored, turns, chance, nowMs } = this.#parts
     const name = nameOf(kind, namespace)
     return new Watch({
       api,
@@ -212,7 +214,7 @@ export class KubernetesSource {
         const key = objectKeyOf(object)
         if (key !== undefined) intake.remove(kind, key)
       },
-      retain: (listed) => intake.retain(kind, namespace, listed),
+      retain: (listed) => intake.retain(kind, namespace, listed, () => turns.breathe()),
       onListed: () => this.#wasListed(name),
       onWord: () => this.#heard(),
       onConnected: (isConnected) => {
@@ -233,7 +235,7 @@ export class KubernetesSource {
       nowMs,
       chance,
       wait,
-      turn: () => new Promise((resolve) => void setImmediate(resolve)),
+      breathe: () => turns.breathe(),
     })
   }
 

@@ -18,6 +18,7 @@ import type { Finding, IgnoredBook } from './ignored-book.ts'
 import type { ControlLog } from './log.ts'
 import { fieldOf, type ObjectIntake, objectKeyOf } from './object-intake.ts'
 import { OBJECT_KINDS, type ObjectKey, type ObjectKind } from './object-store.ts'
+import type { Turns } from './turns.ts'
 
 /** Milliseconds between two looks at the directory: within a second even where the kernel tells nothing. */
 export const POLL_MS = 500
@@ -54,6 +55,7 @@ interface ManifestFile {
 export interface ManifestParts {
   readonly intake: ObjectIntake
   readonly ignored: IgnoredBook
+  readonly turns: Turns
   readonly log: ControlLog
   /** The directory was read for the first time, everything in it is taken in. */
   onListed(): void
@@ -169,7 +171,7 @@ export class ManifestDirectory {
     for (const name of this.#files.keys()) if (!files.has(name)) this.#parts.ignored.report(`file ${name}`, [])
     this.#files = files
     if (hasChanged) {
-      this.#takeIn(files)
+      await this.#takeIn(files)
       this.#parts.onChanged()
     }
     if (!this.#isListed) {
@@ -213,7 +215,8 @@ export class ManifestDirectory {
     }
   }
 
-  #takeIn(files: ReadonlyMap<string, ManifestFile>): void {
+  async #takeIn(files: ReadonlyMap<string, ManifestFile>): Promise<void> {
+    const breathe = (): Promise<void> | undefined => this.#parts.turns.breathe()
     const seen = new Map<ObjectKind, Set<ObjectKey>>(OBJECT_KINDS.map((kind) => [kind, new Set()]))
     for (const [name, file] of files) {
       for (const { kind, key, object } of file.objects) {
@@ -226,12 +229,14 @@ export class ManifestDirectory {
         if (current.get(key) === object) continue
         current.set(key, object)
         this.#parts.intake.put(kind, object)
+        const pause = breathe()
+        if (pause !== undefined) await pause
       }
     }
     for (const kind of OBJECT_KINDS) {
       const current = this.#current.get(kind)!
       for (const key of current.keys()) if (!seen.get(kind)!.has(key)) current.delete(key)
-      this.#parts.intake.retain(kind, undefined, seen.get(kind)!)
+      await this.#parts.intake.retain(kind, undefined, seen.get(kind)!, breathe)
     }
   }
 }

@@ -41,10 +41,22 @@ export class ObjectIntake {
     this.#store.remove(kind, key)
   }
 
-  /** The end of a list: removes every object of a kind (and namespace) that it did not name. */
-  retain(kind: ObjectKind, namespace: string | undefined, listed: ReadonlySet<ObjectKey>): void {
+  /**
+   * The end of a list: removes every object of a kind (and namespace) that it did not name. `breathe` is asked for every
+   * object; whoever waits for it must put none of this kind and namespace meanwhile.
+   */
+  async retain(
+    kind: ObjectKind,
+    namespace: string | undefined,
+    listed: ReadonlySet<ObjectKey>,
+    breathe: () => Promise<void> | undefined,
+  ): Promise<void> {
     const prefix = namespace === undefined ? '' : `${namespace}/`
-    for (const key of this.#store.keys(kind)) if (key.startsWith(prefix) && !listed.has(key)) this.remove(kind, key)
+    for (const key of this.#store.keys(kind)) {
+      if (key.startsWith(prefix) && !listed.has(key)) this.remove(kind, key)
+      const pause = breathe()
+      if (pause !== undefined) await pause
+    }
   }
 
   #putImport(key: ObjectKey | undefined, object: unknown): ServiceKey | undefined {

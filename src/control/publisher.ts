@@ -1,14 +1,24 @@
 /**
- * Turns a stream of object changes into publications: each touched service once per turn, and no turn longer than
- * its budget, so that a burst of a thousand services never holds up a query.
+ * Turns a stream of object changes into publications: each touched service once per turn, and no longer than the turn
+ * has budget, so that a burst of a thousand services never holds up a query.
  */
 
 import type { RelativeName } from '../dns/wire/name.ts'
 import type { ServiceKey, ServiceRecords } from '../dns/zone/rrset.ts'
 import type { Zone } from '../dns/zone/zone.ts'
+import type { Turns } from './turns.ts'
 
-/** Milliseconds one turn may spend on publications; what is left waits for the next turn, queries go in between. */
-export const TURN_BUDGET_MS = 4
+/**
+ * How many times as long as its calculation took a service rests before the next one, so that a large service with a
+ * flapping endpoint takes a tenth of the event loop at most. The first change after a rest is published at once.
+ */
+const REST_FACTOR = 9
+
+/** Milliseconds of the longest rest: a change is to be answered within 50. */
+export const REST_MS_MAX = 30
+
+/** A calculation shorter than this earns no rest: most services, and nothing has to be remembered of them. */
+const REST_MS_MIN = 2
 
 export interface PublisherParts {
   readonly zone: Zone
@@ -20,8 +30,10 @@ export interface PublisherParts {
   onPublished?(service: ServiceKey, touchedAtMs: number, publishedAtMs: number): void
   /** A calculation that threw: our own mistake, told and never allowed to stop the other services. */
   onFailure(service: ServiceKey, failure: unknown): void
-  /** Runs the work in a later turn of the event loop. */
-  soon(work: () => void): void
+  /** The share of the event loop that publications have: what is left when it is spent waits for a later turn. */
+  readonly turns: Pick<Turns, 'later' | 'isSpent'>
+  /** Runs the work after a time. */
+  after(ms: number, work: () => void): void
   /** Milliseconds of a monotonic clock. */
   nowMs(): number
 }
@@ -40,6 +52,9 @@ export class Publisher {
   readonly #parts: PublisherParts
   /** In the order of their first touch: a service that is touched again keeps its place. */
   readonly #touched = new Map<ServiceKey, Touch>()
+  /** Services that rest, and until when in milliseconds: bounded, for a rest is short and takes long to earn. */
+  readonly #resting = new Map<ServiceKey, number>()
+  #isAwakingPlanned = false
   #waiters: Waiter[] = []
   #touches = 0
   #isPlanned = false
@@ -76,28 +91,52 @@ export class Publisher {
   #plan(): void {
     if (this.#isPlanned) return
     this.#isPlanned = true
-    this.#parts.soon(() => this.#publish())
+    this.#parts.turns.later(() => this.#publish())
   }
 
   #publish(): void {
     this.#isPlanned = false
     this.#turns++
-    const endMs = this.#parts.nowMs() + TURN_BUDGET_MS
     const changed: RelativeName[] = []
+    let isCut = false
     for (const [service, touch] of this.#touched) {
+      if (this.#isResting(service)) continue
+      if (isCut) {
+        this.#turnsCut++
+        this.#plan()
+        break
+      }
       this.#touched.delete(service)
       this.#publishOne(service, touch, changed)
-      if (this.#parts.nowMs() >= endMs) break
+      isCut = this.#parts.turns.isSpent()
     }
     if (changed.length > 0) this.#parts.onNamesChanged(changed)
-    if (this.#touched.size > 0) {
-      this.#turnsCut++
-      this.#plan()
-    }
+    this.#planAwaking()
     this.#tellWaiters()
   }
 
+  #isResting(service: ServiceKey): boolean {
+    const untilMs = this.#resting.get(service)
+    if (untilMs === undefined) return false
+    if (this.#parts.nowMs() < untilMs) return true
+    this.#resting.delete(service)
+    return false
+  }
+
+  /** Looks again when rests end: at once for what was touched meanwhile, and to forget those that were not. */
+  #planAwaking(): void {
+    if (this.#resting.size === 0 || this.#isAwakingPlanned) return
+    this.#isAwakingPlanned = true
+    this.#parts.after(Math.max(1, Math.min(...this.#resting.values()) - this.#parts.nowMs()), () => {
+      this.#isAwakingPlanned = false
+      for (const service of this.#resting.keys()) this.#isResting(service)
+      if (this.#touched.size > 0) this.#plan()
+      else this.#planAwaking()
+    })
+  }
+
   #publishOne(service: ServiceKey, touch: Touch, changed: RelativeName[]): void {
+    const beganMs = this.#parts.nowMs()
     try {
       const names = this.#parts.zone.replace(service, this.#parts.recordsOf(service))
       if (names.length === 0) return
@@ -107,6 +146,8 @@ export class Publisher {
     } catch (failure) {
       this.#parts.onFailure(service, failure)
     }
+    const restMs = Math.min(REST_FACTOR * (this.#parts.nowMs() - beganMs), REST_MS_MAX)
+    if (restMs >= REST_MS_MIN) this.#resting.set(service, this.#parts.nowMs() + restMs)
   }
 
   #tellWaiters(): void {

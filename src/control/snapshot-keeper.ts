@@ -7,7 +7,7 @@ import { readSnapshot, SNAPSHOT_EVERY_MS, type SnapshotClock, writeSnapshot } fr
 export interface SnapshotKeeperParts {
   readonly log: ControlLog
   readonly store: ObjectStore
-  readonly clock: Pick<SnapshotClock, 'nowMs' | 'nowSeconds'>
+  readonly clock: SnapshotClock
 }
 
 export class SnapshotKeeper {
@@ -22,11 +22,7 @@ export class SnapshotKeeper {
   constructor(path: string, parts: SnapshotKeeperParts) {
     this.#path = path
     this.#parts = parts
-    this.#clock = {
-      nowMs: () => parts.clock.nowMs(),
-      nowSeconds: () => parts.clock.nowSeconds(),
-      turn: () => new Promise((resolve) => void setImmediate(resolve)),
-    }
+    this.#clock = parts.clock
   }
 
   /** Whether the store now holds what a snapshot said. A file that is of no use is told and otherwise ignored. */

@@ -20,9 +20,6 @@ export const SNAPSHOT_OCTETS_MAX = 128 * 1024 * 1024
 /** Milliseconds between two snapshots, at least; one more is written at the stop. */
 export const SNAPSHOT_EVERY_MS = 10 * 60_000
 
-/** Milliseconds of one turn. */
-const TURN_BUDGET_MS = 3
-
 /** Octets gathered before they are written. */
 const WRITE_OCTETS = 256 * 1024
 
@@ -33,10 +30,9 @@ export type SnapshotReading =
   | { readonly kind: 'corrupt'; readonly why: string }
 
 export interface SnapshotClock {
-  nowMs(): number
   nowSeconds(): number
-  /** Resolves in the next turn of the event loop. */
-  turn(): Promise<void>
+  /** Between two objects: undefined, or resolves in a later turn of the event loop. */
+  breathe(): Promise<void> | undefined
 }
 
 type Entry = { readonly import: ServiceImportFacts } | { readonly slice: SliceFacts }
@@ -51,7 +47,6 @@ export async function writeSnapshot(path: string, store: ObjectStore, clock: Sna
     let gathered = 0
     let written = 0
     let objects = 0
-    let turnBeganMs = clock.nowMs()
     const flush = async (): Promise<void> => {
       const text = `${lines.join('\n')}\n`
       written += text.length
@@ -67,9 +62,8 @@ export async function writeSnapshot(path: string, store: ObjectStore, clock: Sna
       gathered += line.length
       objects++
       if (gathered >= WRITE_OCTETS) await flush()
-      if (clock.nowMs() - turnBeganMs < TURN_BUDGET_MS) continue
-      await clock.turn()
-      turnBeganMs = clock.nowMs()
+      const pause = clock.breathe()
+      if (pause !== undefined) await pause
     }
     lines.push(JSON.stringify({ end: true, objects, sha256: hash.digest('hex') }))
     await flush()
@@ -98,7 +92,6 @@ export async function readSnapshot(
     let header: { format?: unknown; writtenAt?: unknown } | undefined
     let end: { end?: unknown; objects?: unknown; sha256?: unknown } | undefined
     const file = await open(path, 'r')
-    let turnBeganMs = clock.nowMs()
     for await (const line of file.readLines()) {
       const value = JSON.parse(line) as Entry & typeof header & typeof end
       if (header === undefined) header = value
@@ -107,15 +100,18 @@ export async function readSnapshot(
         addTo(hash, line)
         entries.push(value)
       }
-      if (clock.nowMs() - turnBeganMs < TURN_BUDGET_MS) continue
-      await clock.turn()
-      turnBeganMs = clock.nowMs()
+      const pause = clock.breathe()
+      if (pause !== undefined) await pause
     }
     if (header?.format !== FORMAT) return { kind: 'corrupt', why: 'not a snapshot of this version' }
     if (end === undefined) return { kind: 'corrupt', why: 'it ends early' }
     const isWhole = end.objects === entries.length && end.sha256 === hash.digest('hex')
     if (!isWhole) return { kind: 'corrupt', why: 'its checksum differs' }
-    for (const entry of entries) take(entry, store, namespaces)
+    for (const entry of entries) {
+      take(entry, store, namespaces)
+      const pause = clock.breathe()
+      if (pause !== undefined) await pause
+    }
     return { kind: 'read', objects: entries.length, writtenAt: Number(header.writtenAt) }
   } catch (failure) {
     const { code, message } = failure as NodeJS.ErrnoException

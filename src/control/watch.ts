@@ -24,8 +24,6 @@ export interface WatchLimits {
   readonly bookmarkIdleMs: number
   /** Objects a page. Servers that answer from their cache may send all at once. */
   readonly pageObjects: number
-  /** Milliseconds of work on events before queries have their turn. */
-  readonly turnBudgetMs: number
   /** A watch that ends sooner, without an event, counts as a failure. */
   readonly shortWatchMs: number
   /** A watch whose version expires so soon after its list is not listed again at once. */
@@ -38,7 +36,6 @@ export const WATCH_LIMITS: WatchLimits = {
   watchSeconds: 300,
   bookmarkIdleMs: 150_000,
   pageObjects: 500,
-  turnBudgetMs: 2,
   shortWatchMs: 1_000,
   freshListMs: 10_000,
 }
@@ -54,7 +51,7 @@ export interface WatchParts {
   /** An object that was deleted. */
   remove(object: unknown): void
   /** The end of a list: what it did not name is gone. */
-  retain(listed: ReadonlySet<ObjectKey>): void
+  retain(listed: ReadonlySet<ObjectKey>): Promise<void>
   /** The collection is listed; called after every list. */
   onListed(): void
   /** The server said something. */
@@ -69,8 +66,8 @@ export interface WatchParts {
   chance(): number
   /** Resolves after a time, or at once when aborted. */
   wait(ms: number, signal: AbortSignal): Promise<void>
-  /** Resolves in the next turn of the event loop. */
-  turn(): Promise<void>
+  /** Lets queries have their turn when events come faster than they are taken in. */
+  breathe(): Promise<void> | undefined
 }
 
 /** Why following ended: there is no such collection, another one is right now, or it was aborted. */
@@ -105,7 +102,6 @@ export class Watch {
   #mustBeCurrent = false
   #isStreamingKnownToFail = false
   #hasBookmarks = false
-  #turnBeganMs = 0
   #listedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(parts: WatchParts) {
@@ -198,12 +194,13 @@ export class Watch {
           const itsVersion = fieldOf(metadata, 'resourceVersion')
           if (typeof itsVersion === 'string') version = itsVersion
         } else this.#put(piece.object, listed)
-        await this.#breathe()
+        const pause = this.#parts.breathe()
+        if (pause !== undefined) await pause
         if (signal.aborted) return { kind: 'ended', isShort: false }
       }
       this.#parts.onWord()
     } while (next !== undefined)
-    this.#finishList(listed, version)
+    await this.#finishList(listed, version)
     return { kind: 'listed' }
   }
 
@@ -242,13 +239,14 @@ export class Watch {
         const isEnd = this.#take(type, object, isListing ? listed : undefined)
         if (isEnd && isListing) {
           isListing = false
-          this.#finishList(listed!, this.#resourceVersion)
+          await this.#finishList(listed!, this.#resourceVersion)
           this.#parts.onConnected(true)
           this.#backOff.reset()
         }
         if (!isListing) events++
       }
-      await this.#breathe()
+      const pause = this.#parts.breathe()
+      if (pause !== undefined) await pause
       if (signal.aborted) break
     }
     // A server that does not know what was asked sends no end of the initial events.
@@ -275,8 +273,8 @@ export class Watch {
     if (key !== undefined) listed?.add(key)
   }
 
-  #finishList(listed: ReadonlySet<ObjectKey>, version: string | undefined): void {
-    this.#parts.retain(listed)
+  async #finishList(listed: ReadonlySet<ObjectKey>, version: string | undefined): Promise<void> {
+    await this.#parts.retain(listed)
     this.#resourceVersion = version
     this.#mustList = version === undefined
     this.#mustBeCurrent = false
@@ -313,12 +311,5 @@ export class Watch {
       message: typeof message === 'string' ? message.slice(0, 500) : 'a watch error without a message',
       retryAfterSeconds: undefined,
     }
-  }
-
-  /** Lets queries have their turn when events come faster than they are taken in. */
-  async #breathe(): Promise<void> {
-    if (this.#parts.nowMs() - this.#turnBeganMs < this.#parts.limits.turnBudgetMs) return
-    await this.#parts.turn()
-    this.#turnBeganMs = this.#parts.nowMs()
   }
 }

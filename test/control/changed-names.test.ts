@@ -10,6 +10,7 @@ import { ObjectIntake } from '../../src/control/object-intake.ts'
 import { ObjectStore } from '../../src/control/object-store.ts'
 import { Publisher } from '../../src/control/publisher.ts'
 import { recordsOf } from '../../src/control/records/records-of.ts'
+import { Turns } from '../../src/control/turns.ts'
 import { nameFromText, type RelativeName, relativeName } from '../../src/dns/wire/name.ts'
 import { RecordClass, RecordType } from '../../src/dns/wire/record-type.ts'
 import { answerFromZone } from '../../src/dns/zone/answer.ts'
@@ -34,7 +35,8 @@ function stage() {
     recordsOf: (service) => recordsOf(store.of(service), SETTINGS.records).records,
     onNamesChanged: (names) => void told.push(...names),
     onFailure: (_, failure) => assert.fail(failure as Error),
-    soon: (work) => void turns.push(work),
+    turns: new Turns({ soon: (work) => void turns.push(work), nowMs: () => 0 }),
+    after: () => assert.fail('nothing takes time here'),
     nowMs: () => 0,
   })
   const store: ObjectStore = new ObjectStore((service) => publisher.touch(service))

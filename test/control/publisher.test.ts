@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { Publisher, type PublisherParts, TURN_BUDGET_MS } from '../../src/control/publisher.ts'
+import { Publisher, type PublisherParts, REST_MS_MAX } from '../../src/control/publisher.ts'
+import { TURN_BUDGET_MS, Turns } from '../../src/control/turns.ts'
 import { relativeName } from '../../src/dns/wire/name.ts'
 import { RecordType } from '../../src/dns/wire/record-type.ts'
 import type { ServiceRecords } from '../../src/dns/zone/rrset.ts'
@@ -9,6 +10,7 @@ import { Zone } from '../../src/dns/zone/zone.ts'
 function scene(options: { msPerService?: number; throwsFor?: string } = {}) {
   const zone = new Zone(1)
   const turns: (() => void)[] = []
+  const timers: { ms: number; work: () => void }[] = []
   const changed: (readonly string[])[] = []
   const failures: string[] = []
   const calculated: string[] = []
@@ -25,7 +27,8 @@ function scene(options: { msPerService?: number; throwsFor?: string } = {}) {
     },
     onNamesChanged: (names) => void changed.push([...names]),
     onFailure: (service) => void failures.push(service),
-    soon: (work) => void turns.push(work),
+    turns: new Turns({ soon: (work) => void turns.push(work), nowMs: () => nowMs }),
+    after: (ms, work) => void timers.push({ ms, work }),
     nowMs: () => nowMs,
   }
   const publisher = new Publisher(parts)
@@ -36,6 +39,8 @@ function scene(options: { msPerService?: number; throwsFor?: string } = {}) {
     failures,
     calculated,
     turns,
+    timers,
+    pass: (ms: number) => void (nowMs += ms),
     turn: () => turns.shift()?.(),
     set address(octets: string) {
       address = octets
@@ -48,6 +53,7 @@ suite('publisher', () => {
     const { publisher, calculated, turn, turns, changed } = scene()
     for (let i = 0; i < 1000; i++) publisher.touch('demo/web')
     assert.equal(turns.length, 1)
+    turn()
     turn()
     assert.deepEqual(calculated, ['demo/web'])
     assert.equal(changed.length, 1)
@@ -68,13 +74,15 @@ suite('publisher', () => {
   test('ends a turn at its budget and goes on in the next one', () => {
     const { publisher, turn, turns, calculated } = scene({ msPerService: 1 })
     for (let i = 0; i < 12; i++) publisher.touch(`demo/s${i}`)
+    const perTurn = [3, 6, 9, 12]
+    assert.equal(TURN_BUDGET_MS, 3)
+    for (const published of perTurn) {
+      turn()
+      assert.equal(calculated.length, published)
+    }
     turn()
-    assert.equal(calculated.length, TURN_BUDGET_MS)
-    turn()
-    turn()
-    assert.equal(calculated.length, 12)
     assert.equal(turns.length, 0)
-    assert.equal(publisher.counts.turnsCut, 2)
+    assert.equal(publisher.counts.turnsCut, 3)
   })
 
   test('tells a waiter when what was touched before is published, not what came later', () => {
@@ -85,8 +93,10 @@ suite('publisher', () => {
       isPublished = true
     })
     for (let i = 0; i < 10; i++) publisher.touch(`demo/late${i}`)
-    turn()
-    assert.equal(isPublished, false)
+    for (let published = 1; published < 4; published++) {
+      turn()
+      assert.equal(isPublished, false)
+    }
     turn()
     assert.equal(isPublished, true)
     assert.ok(publisher.waitingCount > 0)
@@ -97,6 +107,54 @@ suite('publisher', () => {
     scene().publisher.afterPublication(() => {
       isPublished = true
     })
+    assert.equal(isPublished, true)
+  })
+
+  test('lets a service rest that took long, and publishes what came meanwhile', () => {
+    const { publisher, turn, turns, timers, pass, calculated } = scene({ msPerService: 2 })
+    publisher.touch('demo/large')
+    turn()
+    turn()
+    assert.deepEqual(
+      timers.map(({ ms }) => ms),
+      [18],
+    )
+    publisher.touch('demo/large')
+    publisher.touch('demo/other')
+    for (let i = 0; i < 4; i++) turn()
+    assert.deepEqual(calculated, ['demo/large', 'demo/other'])
+    assert.equal(turns.length, 0)
+    pass(18)
+    timers.shift()!.work()
+    turn()
+    assert.deepEqual(calculated, ['demo/large', 'demo/other', 'demo/large'])
+    assert.equal(publisher.waitingCount, 0)
+  })
+
+  test('lets no service rest so long that a change would wait beyond what is promised', () => {
+    const { publisher, turn, timers } = scene({ msPerService: 200 })
+    publisher.touch('demo/huge')
+    turn()
+    assert.deepEqual(
+      timers.map(({ ms }) => ms),
+      [REST_MS_MAX],
+    )
+  })
+
+  test('a waiter waits for a service that rests', () => {
+    const { publisher, turn, timers, pass } = scene({ msPerService: 2 })
+    publisher.touch('demo/large')
+    turn()
+    publisher.touch('demo/large')
+    let isPublished = false
+    publisher.afterPublication(() => {
+      isPublished = true
+    })
+    for (let i = 0; i < 3; i++) turn()
+    assert.equal(isPublished, false)
+    pass(18)
+    timers.shift()!.work()
+    for (let i = 0; i < 3; i++) turn()
     assert.equal(isPublished, true)
   })
 
