@@ -20,7 +20,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates iproute2 \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local/bin/node-pinned /usr/local/bin/node
-COPY --from=build /src/dist/nodelocal-mcs.js /app/dist/
+COPY --from=build /src/dist/nodelocal-mcs.js /src/dist/nodelocal-mcs-watchdog.js /app/dist/
 COPY package.json LICENSE /app/
 ENV NODE_ENV=production
 # Port 53 needs NET_BIND_SERVICE; the manifests give it. Everywhere else an ordinary user is enough.

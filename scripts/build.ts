@@ -1,4 +1,4 @@
-// Bundles the agent into dist/nodelocal-mcs.js: one file, tree-shaken, because @kubernetes/client-node unbundled costs
+// Bundles the agent into dist/nodelocal-mcs.js (and its watchdog thread beside it): one file, tree-shaken, because @kubernetes/client-node unbundled costs
 // tens of MiB of memory. koffi stays outside: it loads a native library from its own folder.
 import { chmodSync, readFileSync } from 'node:fs'
 import { build, type Plugin } from 'esbuild'
@@ -20,8 +20,11 @@ const clientNodeHasNoSideEffects: Plugin = {
 }
 
 await build({
-  entryPoints: ['cmd/nodelocal-mcs/main.ts'],
-  outfile: 'dist/nodelocal-mcs.js',
+  entryPoints: {
+    'nodelocal-mcs': 'cmd/nodelocal-mcs/main.ts',
+    'nodelocal-mcs-watchdog': 'src/agent/watchdog-thread.ts',
+  },
+  outdir: 'dist',
   bundle: true,
   platform: 'node',
   target: 'node24',

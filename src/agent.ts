@@ -4,17 +4,20 @@
  * Nothing is decided here but the order; each step says why it stands where it does.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { nowMs, nowSeconds, unpredictableUint16 } from './agent/clock-and-chance.ts'
 import { startAgentControlPlane, untilLocalSourceIsRead } from './agent/control.ts'
 import { textOf } from './agent/error-text.ts'
-import { openAgentHttp } from './agent/http.ts'
+import { type HttpPlace, type NamedHttpListener, openAgentHttp } from './agent/http.ts'
 import { watchKubeDnsConfig, withKubeDnsRoutes } from './agent/kube-dns-routes.ts'
 import { Listeners, type ListeningOn } from './agent/listeners.ts'
 import { metricSources } from './agent/metric-sources.ts'
+import { Presence } from './agent/presence.ts'
 import { sectionsThatWait, untilRestart } from './agent/reload.ts'
 import { routesOf, zoneName } from './agent/routes.ts'
 import { type ServedZone, servedZones } from './agent/served-zones.ts'
+import { runAllSteps, runSteps, type Step } from './agent/steps.ts'
 import { type FollowedGroup, openGroup } from './agent/upstreams.ts'
 import type { Config, LoadedConfig } from './config/config.ts'
 import { watchConfig } from './config/config-watch.ts'
@@ -38,6 +41,8 @@ export interface AgentOptions {
   readonly configPath: string | undefined
   readonly hash: string
   readonly version: string
+  /** Aborted when the process was told to stop: a start that waits for the node gives up. */
+  readonly stopAsked?: AbortSignal
 }
 
 export interface RunningAgent {
@@ -50,6 +55,13 @@ export interface RunningAgent {
 
 /** The part of the time to drain that upstreams have for what is under way; the rest is for telling the clients. */
 const UPSTREAMS_DRAIN_PART = 0.8
+
+/** Milliseconds that a scrape or a probe has to finish when everything else has stopped. */
+const HTTP_DRAIN_MS = 500
+
+/** Milliseconds that the zone has to be known before we take over from another agent, or have clients led to us; between two looks. */
+const ZONE_WAIT_MS = 10_000
+const ZONE_LOOK_MS = 20
 
 /** Seconds between two lines about the same exception. */
 const PANIC_LOG_SECONDS = 10
@@ -79,7 +91,10 @@ class Agent implements RunningAgent {
   readonly #routeIds = new Map<string, number>()
   readonly #metrics: Metrics
   readonly #slowPath: SlowPath
-  readonly #stops: { readonly what: string; stop(): Promise<void> | void }[] = []
+  readonly #http: NamedHttpListener[] = []
+  readonly #watches: (() => void)[] = []
+  readonly #presence: Presence
+  readonly #stopAsked: AbortSignal | undefined
   /** As the file has it, but for what waits for a restart. */
   #written: Config
   /** With the routes of the kube-dns ConfigMap: what every part is made from. */
@@ -104,6 +119,13 @@ class Agent implements RunningAgent {
     this.#log = createLog(options.config.log.level)
     this.#config = withKubeDnsRoutes(options.config, this.#log)
     this.#recordCache = new RecordCache(options.config.cache.maxBytes)
+    this.#stopAsked = options.stopAsked
+    this.#presence = new Presence(options.config, {
+      log: this.#log,
+      listening: () => this.listening,
+      conditions: () => this.#readiness(),
+      isOver: () => this.#isOver(),
+    })
     this.#metrics = createMetrics(
       metricSources({
         version: options.version,
@@ -122,6 +144,7 @@ class Agent implements RunningAgent {
         controlPlane: () => this.#controlPlane,
         servedZones: () => this.#servedZones(),
         searchSuffixShortCuts: () => this.#shortCuts,
+        host: () => this.#presence.host.status(),
       }),
     )
     this.#groups = this.#openGroups(this.#config)
@@ -143,13 +166,76 @@ class Agent implements RunningAgent {
 
   async start(): Promise<void> {
     this.#log.info('starting', { version: this.#version, configHash: this.#hash, node: process.version })
-    this.#onStop('record cache', () => this.#recordCache.close())
-    this.#onStop('upstreams', () => this.#stopGroups(this.#groups))
-    await this.#startControlPlane() // manifests are read before the first query, the API server's objects soon after
-    await this.#startListeners() // the caches are cold, but upstreams already answer
-    await this.#startHttp() // the kubelet asks as soon as it can, and finds listeners that are there
-    this.#watchConfig() // last: a reload needs every part it touches
-    this.#log.info('started', { listening: this.listening })
+    await runSteps(this.#startSteps(), () => this.#isOver())
+    if (!this.#isOver()) this.#log.info('started', { listening: this.listening })
+  }
+
+  /** The order of starting. What leads clients to us comes after everything that answers them. */
+  #startSteps(): Step[] {
+    const presence = this.#presence
+    return [
+      // Others must see us before we use what they might take away.
+      { name: 'instance', run: () => presence.join() },
+      // Manifests are read before the first query, the API server's objects soon after.
+      { name: 'control plane', run: () => this.#startControlPlane() },
+      // A node that refuses us the rest has somebody to tell it.
+      { name: 'http', run: () => this.#startHttp('elsewhere') },
+      // The addresses must exist before anybody can listen on them.
+      { name: 'interface', run: () => presence.host.untilInterface(() => this.#isOver()) },
+      { name: 'http on the interface', run: () => this.#startHttp('on the interface') },
+      // Beside another agent nobody is helped by one who knows less.
+      {
+        name: 'zone',
+        run: () => (presence.hasOthers ? this.#untilZoneIsKnown() : untilLocalSourceIsRead(this.#config, this.#zone)),
+      },
+      // The caches are cold, but upstreams already answer.
+      { name: 'listeners', run: () => this.#startListeners() },
+      { name: 'watchdog', run: () => presence.startWatchdog() },
+      // Who cannot answer himself shall not be given the node's traffic.
+      { name: 'own queries', run: () => presence.untilAnswering() },
+      // Only now may the node's traffic be led to us; failing that it is tried again while we run.
+      { name: 'rules', run: () => this.#leadQueriesHere() },
+      // A reload needs every part that it touches.
+      { name: 'configuration', run: () => this.#watchConfig() },
+      { name: 'ready', run: () => presence.keepUp() },
+    ]
+  }
+
+  /** The order of stopping: everybody is told, then shown another way, then answered to the end; what others need goes last. */
+  #stopSteps(): Step[] {
+    const presence = this.#presence
+    const { lingerMs, drainMs } = this.#config.shutdown
+    let hasSuccessor = false
+    return [
+      { name: 'readiness', run: () => presence.sayNotReady() },
+      { name: 'configuration', run: () => this.#watches.forEach((end) => end()) },
+      {
+        name: 'successor',
+        run: async () => {
+          hasSuccessor = await presence.untilSuccessor()
+          if (hasSuccessor) this.#log.info('successor-ready', {})
+        },
+      },
+      // New flows go to kube-dns, or to the successor's sockets.
+      { name: 'rules', run: () => (hasSuccessor ? undefined : presence.release(() => this.#listeners.clientEnds())) },
+      {
+        name: 'steering',
+        run: () => (hasSuccessor ? this.#listeners.steerAway(presence.instance, this.#log) : undefined),
+      },
+      { name: 'lingering', run: () => (this.#listeners.listening.length > 0 ? sleep(lingerMs) : undefined) },
+      // All that answers stops by the same deadline.
+      { name: 'listeners', run: () => this.#drain(drainMs) },
+      { name: 'upstreams', run: () => this.#stopGroups(this.#groups, 0) },
+      { name: 'control plane', run: () => this.#controlPlane?.stop() },
+      { name: 'record cache', run: () => this.#recordCache.close() },
+      // The interface after the last response: without its address nothing can be sent from it.
+      { name: 'interface', run: () => presence.cleanUp() },
+      // Told to the end what became of the rest.
+      {
+        name: 'http',
+        run: async () => void (await Promise.all(this.#http.map(({ listener }) => listener.stop(HTTP_DRAIN_MS)))),
+      },
+    ]
   }
 
   flushCache(): void {
@@ -161,50 +247,51 @@ class Agent implements RunningAgent {
     return this.#stopping
   }
 
-  /** What was started last is stopped first: nobody is told to come while the door is being shut. */
   async #stopAll(): Promise<void> {
     this.#log.info('stopping', {})
-    for (const { what, stop } of this.#stops.toReversed()) {
-      try {
-        await stop()
-      } catch (error) {
-        this.#log.error('stop-failed', { what, error: textOf(error) })
-      }
-    }
+    await runAllSteps(this.#stopSteps(), this.#log)
     this.#log.info('stopped', {})
     this.#log.flush()
   }
 
-  #onStop(what: string, stop: () => Promise<void> | void): void {
-    this.#stops.push({ what, stop })
+  #isOver(): boolean {
+    return this.#stopping !== undefined || this.#stopAsked?.aborted === true
   }
 
   async #startControlPlane(): Promise<void> {
-    const controlPlane = await startAgentControlPlane(this.#config, this.#zone, this.#log)
-    this.#controlPlane = controlPlane
-    this.#onStop('control plane', () => controlPlane.stop())
-    await untilLocalSourceIsRead(this.#config, this.#zone)
+    this.#controlPlane = await startAgentControlPlane(this.#config, this.#zone, this.#log)
+  }
+
+  async #untilZoneIsKnown(): Promise<void> {
+    const endMs = nowMs() + ZONE_WAIT_MS
+    while (this.#zone.state === 'unsynced' && nowMs() < endMs && !this.#isOver()) await sleep(ZONE_LOOK_MS)
   }
 
   async #startListeners(): Promise<void> {
-    this.#onStop('listeners', async () => {
-      const { drainMs } = this.#config.shutdown
-      // What no upstream has answered by then fails while its client can still be told.
-      const upstreamsEnd = setTimeout(() => {
-        this.#stopGroups(this.#groups, 0).catch((error: unknown) =>
-          this.#log.error('stop-failed', { what: 'upstreams', error: textOf(error) }),
-        )
-      }, drainMs * UPSTREAMS_DRAIN_PART)
-      await this.#listeners.stop(drainMs)
-      clearTimeout(upstreamsEnd)
-    })
     await this.#listeners.start(this.#config, this.#slowPath.handle)
     this.#announceCells()
     this.#log.info('udp-implementation', { implementation: 'dgram', wanted: this.#config.udp.implementation })
   }
 
-  async #startHttp(): Promise<void> {
-    const opened = openAgentHttp(this.#config, {
+  async #leadQueriesHere(): Promise<void> {
+    if (!this.#presence.host.hasRules) return
+    await this.#untilZoneIsKnown()
+    await this.#presence.leadQueriesHere()
+  }
+
+  async #drain(drainMs: number): Promise<void> {
+    // What no upstream has answered by then fails while its client can still be told.
+    const upstreamsEnd = setTimeout(() => {
+      this.#stopGroups(this.#groups, 0).catch((error: unknown) =>
+        this.#log.error('stop-failed', { what: 'upstreams', error: textOf(error) }),
+      )
+    }, drainMs * UPSTREAMS_DRAIN_PART)
+    await this.#listeners.stop(drainMs)
+    clearTimeout(upstreamsEnd)
+  }
+
+  async #startHttp(where: HttpPlace): Promise<void> {
+    const opened = openAgentHttp(this.#config, where, {
       metrics: this.#metrics,
       cache: {
         recordCache: this.#recordCache,
@@ -212,12 +299,10 @@ class Agent implements RunningAgent {
         nowSeconds,
         onFlush: (what, entries) => this.#log.info('cache-flushed', { what, entries }),
       },
-      ready: () => this.#readiness(),
+      ready: () => [...this.#readiness(), ...this.#presence.conditions()],
       log: this.#log,
     })
-    for await (const { what, listener } of opened) {
-      this.#onStop(what, () => listener.stop(this.#config.shutdown.drainMs))
-    }
+    for await (const listener of opened) this.#http.push(listener)
   }
 
   #readiness(): Condition[] {
@@ -239,14 +324,14 @@ class Agent implements RunningAgent {
       const stop = watchKubeDnsConfig(directory, () => {
         if (this.#apply(this.#written)) this.#log.info('kube-dns-config-applied', { directory })
       })
-      this.#onStop('kube-dns configuration watch', stop)
+      this.#watches.push(stop)
     }
     if (this.#configPath === undefined) return
     const stop = watchConfig(this.#configPath, this.#hash, {
       onChange: (loaded) => this.#reload(loaded),
       onWatchError: (error) => this.#log.warn('config-watch-failed', { error: error.message }),
     })
-    this.#onStop('config watch', stop)
+    this.#watches.push(stop)
   }
 
   /** Applies a configuration that is good; one that is not is reported, and the old one stays in force. */
@@ -322,7 +407,7 @@ class Agent implements RunningAgent {
       clusterDomain: zoneName(clusterset.clusterDomain),
     }
     return new Resolver(
-      routesOf(this.#config, this.#zone, this.#groups, (text) => this.#routeId(text)),
+      routesOf(this.#config, this.#zone, this.#groups, this.#presence.instance, (text) => this.#routeId(text)),
       {
         recordCache: this.#recordCache,
         limits: cache,

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
+import { tearDown } from '../../src/agent/tear-down.ts'
 import { type RunningAgent, startAgent } from '../../src/agent.ts'
 import { ExitCode, parseCommandLine } from '../../src/config/command-line.ts'
 import { loadConfig } from '../../src/config/config.ts'
@@ -38,13 +39,21 @@ async function main(args: readonly string[]): Promise<number> {
     say(`${command.config ?? 'the embedded default'} is good, hash ${loaded.hash}`)
     return ExitCode.Stopped
   }
-  if (command.kind === 'teardown') return teardown(loaded.config.host)
+  if (command.kind === 'teardown')
+    return (await tearDown(loaded.config, { say, complain })) ? ExitCode.Stopped : ExitCode.Failed
   // Before the start: by default SIGTERM would end us in the middle of it, and SIGUSR1 open the debugger's port.
-  const stopSignal = onceToldToStop()
+  const stopAsked = new AbortController()
+  const stopSignal = onceToldToStop().then(() => stopAsked.abort())
   let agent: RunningAgent | undefined
   process.on('SIGUSR1', () => agent?.flushCache())
   try {
-    agent = await startAgent({ config: loaded.config, configPath: command.config, hash: loaded.hash, version: VERSION })
+    agent = await startAgent({
+      config: loaded.config,
+      configPath: command.config,
+      hash: loaded.hash,
+      version: VERSION,
+      stopAsked: stopAsked.signal,
+    })
   } catch (error) {
     complain(`cannot start: ${error instanceof Error ? error.message : String(error)}`)
     return ExitCode.Failed
@@ -84,16 +93,6 @@ function onceToldToStop(): Promise<void> {
       })
     }
   })
-}
-
-/** Nothing is set up on the host yet but what the operator did; says so instead of pretending. */
-function teardown(host: { readonly interface: string | null; readonly rules: string }): number {
-  if (host.interface === null && host.rules === 'none') {
-    say('nothing to remove: host.interface is null and host.rules is none')
-    return ExitCode.Stopped
-  }
-  complain('cannot remove: this version sets up neither interface nor rules')
-  return ExitCode.Failed
 }
 
 function versionOfSources(): string {

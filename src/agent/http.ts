@@ -21,22 +21,40 @@ export interface NamedHttpListener {
   readonly listener: HttpListener
 }
 
-/** Opens both, yielding each as soon as it listens: what failed second must not leave the first behind. */
-export async function* openAgentHttp(config: Config, parts: AgentHttpParts): AsyncGenerator<NamedHttpListener> {
+/** An address that our interface carries cannot be listened on before it is there. */
+export type HttpPlace = 'on the interface' | 'elsewhere'
+
+/** Opens those of one place, yielding each as soon as it listens: what failed second must not leave the first behind. */
+export async function* openAgentHttp(
+  config: Config,
+  where: HttpPlace,
+  parts: AgentHttpParts,
+): AsyncGenerator<NamedHttpListener> {
   const { metrics, log } = parts
   const open = async (what: string, text: string, pages: HttpPages): Promise<NamedHttpListener> => {
     const { address, port } = splitHostPort(text)!
-    const listener = await openHttpListener({ address, port, reusePort: false, purpose: what }, pages, (path, error) =>
-      log.error('http-failed', { path, error: textOf(error) }),
+    const listener = await openHttpListener(
+      { address, port, reusePort: config.host.stateDirectory !== null, purpose: what },
+      pages,
+      (path, error) => log.error('http-failed', { path, error: textOf(error) }),
     )
     log.info('http-listening', { what, address: listener.address, port: listener.port })
     return { what, listener }
   }
-  yield await open('metrics', config.metrics.address, {
-    '/metrics': async () => ({ status: 200, contentType: metrics.contentType, body: await metrics.render() }),
-  })
-  yield await open('health', config.health.address, {
-    ...probePages({ alive: () => [], ready: () => parts.ready() }),
-    ...cachePages(parts.cache),
-  })
+  const isHere = (text: string): boolean => {
+    const isOnInterface =
+      config.host.interface !== null && config.listen.addresses.includes(splitHostPort(text)!.address)
+    return isOnInterface === (where === 'on the interface')
+  }
+  if (isHere(config.metrics.address)) {
+    yield await open('metrics', config.metrics.address, {
+      '/metrics': async () => ({ status: 200, contentType: metrics.contentType, body: await metrics.render() }),
+    })
+  }
+  if (isHere(config.health.address)) {
+    yield await open('health', config.health.address, {
+      ...probePages({ alive: () => [], ready: () => parts.ready() }),
+      ...cachePages(parts.cache),
+    })
+  }
 }

@@ -1,11 +1,16 @@
 /** The DNS listeners: UDP and TCP on every listen address, opened together and stopped together. */
 
 import type { Config } from '../config/config.ts'
+import { leadConnectionsTo, spreadConnections, takeNothingNew } from '../host/shared-port.ts'
+import type { Log } from '../observe/log.ts'
 import { ListenError, serverName } from '../serve/listen/listen-address.ts'
 import type { ListenCounts } from '../serve/listen/listen-counts.ts'
 import { openTcpListener } from '../serve/listen/tcp.ts'
 import { openUdpListener } from '../serve/listen/udp-dgram.ts'
 import type { Listener, QueryHandler } from '../serve/query-handler.ts'
+
+import { textOf } from './error-text.ts'
+import { askOurselves } from './own-query.ts'
 
 export interface ListeningOn {
   readonly transport: 'udp' | 'tcp'
@@ -15,6 +20,9 @@ export interface ListeningOn {
 
 /** Ports that the system may choose for UDP, while somebody has the same one for TCP, before we give up. */
 const CHOSEN_PORT_ATTEMPTS_MAX = 20
+
+/** Milliseconds for the query that shows where connections are led. */
+const STEERED_QUERY_MS = 500
 
 export class Listeners {
   readonly #counts: ListenCounts
@@ -36,7 +44,8 @@ export class Listeners {
   }
 
   /** Opens all; rejects with a `ListenError` at the first that cannot be opened. Those before it stay open until the stop. */
-  async start({ listen, tcp }: Config, handle: QueryHandler): Promise<void> {
+  async start({ listen, tcp, host }: Config, handle: QueryHandler): Promise<void> {
+    const reusePort = host.stateDirectory !== null
     const limits = {
       connectionsMax: tcp.connectionsMax,
       connectionsPerClientMax: tcp.connectionsPerClientMax,
@@ -44,8 +53,8 @@ export class Listeners {
     }
     const open = async (address: string, attemptsLeft: number): Promise<void> => {
       const { udp: udpCounts, tcp: tcpCounts } = this.#counts
-      const udp = await openUdpListener({ address, port: listen.port, reusePort: false }, handle, { counts: udpCounts })
-      const options = { address, port: udp.port, reusePort: false, limits }
+      const udp = await openUdpListener({ address, port: listen.port, reusePort }, handle, { counts: udpCounts })
+      const options = { address, port: udp.port, reusePort, limits }
       try {
         // A port that the system chose for UDP is wanted for TCP too: clients turn from one to the other.
         const tcpListener = await openTcpListener(options, handle, { counts: tcpCounts })
@@ -58,9 +67,59 @@ export class Listeners {
       }
     }
     for (const address of listen.addresses) await open(address, CHOSEN_PORT_ATTEMPTS_MAX)
+    if (reusePort) this.#spreadConnections()
+  }
+
+  clientEnds(): { readonly address: string; readonly port: number }[] {
+    return this.#open.flatMap(({ listener }) => listener.clientEnds())
+  }
+
+  /**
+   * Leads what comes next to the sockets of another agent; what is queued here stays and is answered here. Where that cannot be
+   * done it is said: then what arrives between our last look at a queue and its end is lost.
+   */
+  async steerAway(instance: string, log: Log): Promise<void> {
+    for (const { transport, listener } of this.#open) {
+      const { address, port } = listener
+      try {
+        if (address === '0.0.0.0' || address === '::') throw new Error('a wildcard address is not steered')
+        if (transport === 'udp') for (const each of listener.descriptors) takeNothingNew(each, address, port)
+        else await steerConnections(listener, instance)
+      } catch (error) {
+        log.warn('steering-failed', { transport, address, error: textOf(error) })
+      }
+    }
   }
 
   async stop(drainMs: number): Promise<void> {
     await Promise.all(this.#open.map(({ listener }) => listener.stop(drainMs)))
   }
+
+  /** Someone who left before may have led new connections to a place that is somebody else's now. */
+  #spreadConnections(): void {
+    for (const { transport, listener } of this.#open) {
+      if (transport === 'udp') continue
+      for (const descriptor of listener.descriptors) {
+        try {
+          spreadConnections(descriptor)
+        } catch {
+          // ENOENT: nobody did. No native library: nobody here will, and who has one repairs it when it starts.
+        }
+      }
+    }
+  }
+}
+
+/** Of the first two places at least one is not ours; which, a query to ourselves tells. */
+async function steerConnections(listener: Listener, instance: string): Promise<void> {
+  const [descriptor] = listener.descriptors
+  if (descriptor === undefined) throw new Error('the listening socket has no descriptor')
+  const target = { transport: 'tcp', address: listener.address, port: listener.port } as const
+  for (const place of [0, 1]) {
+    leadConnectionsTo(place, descriptor)
+    const answer = await askOurselves(target, instance, STEERED_QUERY_MS)
+    if (answer.kind === 'not-ours') return
+  }
+  spreadConnections(descriptor)
+  throw new Error('new connections come to us wherever they are led')
 }

@@ -7,6 +7,7 @@ import type { CounterLabels, TrafficCounters } from '../observe/counters.ts'
 import type { MetricSources } from '../observe/metric-sources.ts'
 import type { RecordCache } from '../serve/cache/record-cache.ts'
 import type { ListenCounts } from '../serve/listen/listen-counts.ts'
+import type { HostStatus } from './host-setup.ts'
 import type { ServedZone } from './served-zones.ts'
 import type { FollowedGroup } from './upstreams.ts'
 
@@ -24,6 +25,7 @@ export interface MetricParts {
   controlPlane(): ControlPlane | undefined
   servedZones(): readonly ServedZone[]
   searchSuffixShortCuts(): number
+  host(): HostStatus
 }
 
 export function metricSources(parts: MetricParts): MetricSources {
@@ -77,7 +79,11 @@ export function metricSources(parts: MetricParts): MetricSources {
     },
     listen: () => parts.listenCounts,
     config: () => parts.inForce(),
-    setupErrors: () => ({}),
+    setupErrors: () => parts.host().errors,
+    host: () => {
+      const { isInterfacePresent, areRulesPresent, backend, repairs } = parts.host()
+      return { isInterfacePresent, areRulesPresent, backend, repairs }
+    },
   }
 }
 

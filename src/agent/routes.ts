@@ -4,12 +4,16 @@ import type { Config } from '../config/config.ts'
 import type { Answer } from '../dns/answer.ts'
 import { RouteTable } from '../dns/policy/route.ts'
 import { SPECIAL_ZONES } from '../dns/policy/special-names.ts'
-import { rdataOfA, rdataOfAaaa } from '../dns/wire/message.ts'
+import { authoredAnswer } from '../dns/wire/authored.ts'
+import { Rcode } from '../dns/wire/header.ts'
+import { rdataOfA, rdataOfAaaa, rdataOfTxt } from '../dns/wire/message.ts'
 import { type Name, nameFromText, textOfName } from '../dns/wire/name.ts'
 import type { Question } from '../dns/wire/query.ts'
+import { RecordType } from '../dns/wire/record-type.ts'
 import { answerFromZone } from '../dns/zone/answer.ts'
 import type { Zone } from '../dns/zone/zone.ts'
 import type { Route } from '../serve/resolve.ts'
+import { OWN_ZONE } from './own-query.ts'
 import type { FollowedGroup } from './upstreams.ts'
 
 /** A name of the configuration, which was validated. */
@@ -24,11 +28,16 @@ export function routesOf(
   config: Config,
   zone: Zone,
   groups: readonly FollowedGroup[],
+  instance: string,
   routeId: (text: string) => number,
 ): RouteTable<Route> {
   const routes: [Name, Route][] = SPECIAL_ZONES.map(([name, special]) => [
     name,
     { kind: 'special', label: textOfName(name), special },
+  ])
+  routes.push([
+    zoneName(OWN_ZONE),
+    { kind: 'zone', label: `${OWN_ZONE}.`, answer: (question) => ownAnswer(question, instance) },
   ])
   for (const text of config.clusterset.zones) {
     const apex = zoneName(text)
@@ -59,4 +68,11 @@ function zoneAnswerer(config: Config, zone: Zone, apex: Name): (question: Questi
   }
   let rotation = 0
   return (question) => answerFromZone(zone, settings, question, rotation++ >>> 0)
+}
+
+/** Who we are, to our own queries: never cached, for the next process may answer the next one. */
+function ownAnswer(question: Question, instance: string): Answer {
+  const records =
+    question.type === RecordType.TXT ? [{ type: RecordType.TXT, ttl: 0, rdata: rdataOfTxt(instance) }] : []
+  return authoredAnswer(question, Rcode.NoError, records)
 }

@@ -20,6 +20,8 @@ export function contradictionsIn(value: unknown): Problem[] {
     ...ttlsCrossed(value),
     ...connectionsCrossed(value),
     ...portsTwice(value),
+    ...hostCrossed(value),
+    ...watchdogCrossed(value),
   ]
 }
 
@@ -95,6 +97,58 @@ function* portsTwice(value: unknown): Generator<Problem> {
     if (owner === undefined) owners.set(key, name)
     else yield { path: [name, 'address'], text: `is taken by ${owner} already` }
   }
+}
+
+/** Settings of the host that only mean something together. */
+function* hostCrossed(value: unknown): Generator<Problem> {
+  const rules = textAt(value, 'none', 'host', 'rules')
+  const name = at(value, 'host', 'interface') ?? null
+  const addresses = [...strings(at(value, 'listen', 'addresses') ?? ['127.0.0.1'])].map(([, text]) => text)
+  const own = addresses.filter((text) => !isUnownable(text))
+  if (rules !== 'none' && name === null) {
+    yield {
+      path: ['host', 'rules'],
+      text: `is ${rules} without host.interface: untracked traffic needs the addresses to be on this node`,
+    }
+  }
+  if (rules !== 'none' && at(value, 'listen', 'port') === 0) {
+    yield {
+      path: ['host', 'rules'],
+      text: `is ${rules} while listen.port is 0: rules need a port that is known`,
+    }
+  }
+  if (name !== null && own.length === 0) {
+    yield { path: ['host', 'interface'], text: 'is set, but no listen address is one that an interface could carry' }
+  }
+  if ((at(value, 'host', 'stateDirectory') ?? null) !== null && at(value, 'listen', 'port') === 0) {
+    yield {
+      path: ['host', 'stateDirectory'],
+      text: 'is set while listen.port is 0: nobody can share a port that is chosen anew',
+    }
+  }
+}
+
+/** The wildcard and loopback are on no interface of ours. */
+function isUnownable(text: string): boolean {
+  const address = canonicalAddress(text) ?? text
+  return ['0.0.0.0', '::', '::1'].includes(address) || address.startsWith('127.')
+}
+
+function* watchdogCrossed(value: unknown): Generator<Problem> {
+  const interval = at(value, 'watchdog', 'intervalMs') ?? 2000
+  const deadline = at(value, 'watchdog', 'deadlineMs') ?? 15_000
+  if (typeof interval === 'number' && typeof deadline === 'number' && deadline < interval * 3) {
+    yield {
+      path: ['watchdog', 'deadlineMs'],
+      text: `is ${deadline}, less than three times intervalMs, which is ${interval}`,
+    }
+  }
+}
+
+/** The text at a path; what is no text is somebody else's finding. */
+function textAt(value: unknown, byDefault: string, ...path: readonly string[]): string {
+  const text = at(value, ...path)
+  return typeof text === 'string' ? text : byDefault
 }
 
 /** What stands at a path, or undefined where something else is in the way. */

@@ -263,26 +263,81 @@ export const configSchema = z.strictObject({
         .regex(/^[^\s/]{1,15}$/, 'is no interface name')
         .nullable()
         .default(null)
-        .meta({ description: `Interface that carries the listen addresses; null: they exist already.${NOT_YET}` }),
-      rules: z
-        .enum(['auto', 'nftables', 'iptables', 'none'])
-        .default('none')
-        .meta({ description: `Firewall rules that keep local DNS out of connection tracking.${NOT_YET}` }),
+        .meta({
+          description:
+            'Interface that carries the listen addresses: made, addressed, repaired and removed by us, which needs NET_ADMIN; null: the addresses exist already.',
+        }),
+      interfaceType: z
+        .string()
+        .regex(/^[a-z0-9_-]{1,32}$/, 'is no link type')
+        .default('dummy')
+        .meta({ description: 'Link type of the interface; bridge where the kernel has no dummy.' }),
+      rules: z.enum(['auto', 'nftables', 'iptables', 'none']).default('none').meta({
+        description:
+          'Firewall rules that keep local DNS out of connection tracking, and by that lead the ClusterIP of kube-dns to us. auto takes what kube-proxy uses here; none for IPVS, Cilium and sidecars.',
+      }),
+      notrack: z.boolean().default(true).meta({
+        description:
+          'Exempt local DNS from connection tracking. false where network policies must see it; a ClusterIP is then not led to us, so listen on a link-local address.',
+      }),
+      repairSeconds: integer(
+        10,
+        1,
+        3600,
+        'Seconds between two looks at interface and rules; what is missing is put back.',
+      ),
+      stateDirectory: z.string().min(1).max(80).nullable().default(null).meta({
+        description:
+          'Directory of the host, the same for every agent on it, where agents see each other: with it two may share address and port, and the old one leaves to the new one what it still uses. null: this agent is alone.',
+      }),
     })
     .prefault({}),
   metrics: z
     .strictObject({ address: endpoint('127.0.0.1:9253', 'Where Prometheus scrapes GET /metrics.') })
     .prefault({}),
   health: z
-    .strictObject({ address: endpoint('127.0.0.1:8099', 'Where GET /healthz and GET /readyz are answered.') })
+    .strictObject({
+      address: endpoint('127.0.0.1:8099', 'Where GET /healthz and GET /readyz are answered.'),
+      readyFile: z.string().min(1).nullable().default(null).meta({
+        description:
+          'File that exists while this agent is ready, for an exec probe: two agents on one node share the health address, and this tells them apart. null: none is written.',
+      }),
+    })
+    .prefault({}),
+  watchdog: z
+    .strictObject({
+      enabled: z.boolean().default(true).meta({
+        description:
+          'Ask ourselves through every listen address, and end the process (exit code 1) when nobody answers.',
+      }),
+      intervalMs: integer(2000, 100, 60_000, 'Milliseconds between two looks, and that an answer may take.'),
+      deadlineMs: integer(
+        15_000,
+        500,
+        600_000,
+        'Milliseconds without any answer from one address after which the process ends; time in which the whole process was starved of CPU does not count.',
+      ),
+    })
     .prefault({}),
   shutdown: z
     .strictObject({
+      handoverMs: integer(
+        10_000,
+        0,
+        600_000,
+        'Milliseconds that another agent on this node, which is starting, has to get ready before we leave without it.',
+      ),
+      lingerMs: integer(
+        0,
+        0,
+        60_000,
+        'Milliseconds to go on answering everything after we said that we are not ready and took the rules away; new flows find the other way meanwhile.',
+      ),
       drainMs: integer(
         2000,
         0,
         60_000,
-        'Milliseconds that queries under way have to finish when the agent stops; keep it well below the grace period of the Pod.',
+        'Milliseconds that queries under way have to finish after that; handover, linger and drain together must stay below the grace period of the Pod.',
       ),
     })
     .prefault({}),

@@ -19,6 +19,7 @@ export interface Scrape {
   readonly listen: ReturnType<MetricSources['listen']>
   readonly config: ReturnType<MetricSources['config']>
   readonly setupErrors: ReturnType<MetricSources['setupErrors']>
+  readonly host: ReturnType<MetricSources['host']>
 }
 
 export type Labels = Readonly<Record<string, string>>

@@ -23,6 +23,17 @@ export interface MetricSources {
   config(): ConfigSnapshot
   /** Failures to set up interface and rules, by errortype; those of NodeLocal DNSCache are told even when absent. */
   setupErrors(): Counts
+  host(): HostSnapshot
+}
+
+export interface HostSnapshot {
+  /** undefined: not ours to set up. */
+  readonly isInterfacePresent: boolean | undefined
+  readonly areRulesPresent: boolean | undefined
+  /** `nftables`, `iptables-nft`, `iptables-legacy`, `none`. */
+  readonly backend: string
+  /** Times that something missing was put back: `interface`, `rules`. */
+  readonly repairs: Counts
 }
 
 /** What answers for a zone on a server; `name` as in CoreDNS: `cache`, `forward`, `clusterset`, `local`. */

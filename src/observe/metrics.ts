@@ -65,6 +65,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     listen: sources.listen(),
     config: sources.config(),
     setupErrors: sources.setupErrors(),
+    host: sources.host(),
   })
   let scrape = read()
   for (const family of [...COREDNS_FAMILIES, ...OWN_FAMILIES]) register(family, registry, () => scrape)

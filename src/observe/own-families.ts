@@ -102,4 +102,16 @@ export const OWN_FAMILIES: readonly Family[] = [
   gauge('nodelocal_mcs_config_applied_timestamp_seconds', 'When it came into force.', [], ({ config }) =>
     only(config.appliedAtSeconds),
   ),
+
+  gauge('nodelocal_mcs_interface_present', '1 while the interface has its addresses.', [], ({ host }) =>
+    host.isInterfacePresent === undefined ? [] : only(host.isInterfacePresent ? 1 : 0),
+  ),
+  gauge('nodelocal_mcs_rules_present', '1 while the rules are there.', ['backend'], ({ host }) =>
+    host.areRulesPresent === undefined
+      ? []
+      : [{ labels: { backend: host.backend }, value: host.areRulesPresent ? 1 : 0 }],
+  ),
+  counter('nodelocal_mcs_host_repairs_total', 'Times that something missing was put back.', ['what'], ({ host }) =>
+    byKey('what', host.repairs),
+  ),
 ]

@@ -30,6 +30,10 @@ export interface Listener {
   /** The address in use, with the port that was really bound. */
   readonly address: string
   readonly port: number
-  /** Stops taking queries, lets those under way finish within `drainMs`, then closes. Idempotent. */
+  /** Those of the bound sockets; empty once they are closed. What is done to them must keep them readable. */
+  readonly descriptors: readonly number[]
+  /** The far ends of the open connections; none where there are no connections. */
+  clientEnds(): readonly { readonly address: string; readonly port: number }[]
+  /** Goes on answering until nothing is under way and nothing arrives, at the latest for `drainMs`, then closes. Idempotent. */
   stop(drainMs: number): Promise<void>
 }

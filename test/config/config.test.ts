@@ -132,7 +132,14 @@ suite('config', () => {
     assert.deepEqual(
       [host, log],
       [
-        { interface: null, rules: 'none' },
+        {
+          interface: null,
+          interfaceType: 'dummy',
+          rules: 'none',
+          notrack: true,
+          repairSeconds: 10,
+          stateDirectory: null,
+        },
         { level: 'info', queries: 'none' },
       ],
     )

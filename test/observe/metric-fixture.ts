@@ -54,6 +54,12 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
     listen: newListenCounts,
     config: () => ({ hash: 'c0ffee', appliedAtSeconds: 1_700_000_000, reloadsFailed: 0 }),
     setupErrors: () => ({}),
+    host: () => ({
+      isInterfacePresent: true,
+      areRulesPresent: true,
+      backend: 'nftables',
+      repairs: { interface: 0, rules: 1 },
+    }),
     ...over,
   }
   return { sources, labels, traffic }

@@ -113,7 +113,7 @@ suite('metrics', () => {
         .get('coredns_nodecache_setup_errors_total')!
         .samples.get('coredns_nodecache_setup_errors_total')!
         .map(({ labels }) => labels['errortype']),
-      ['iptables', 'iptables_lock', 'interface_add', 'interface_check', 'configmap'],
+      ['iptables', 'iptables_lock', 'interface_add', 'interface_check', 'configmap', 'nftables'],
     )
   })
 

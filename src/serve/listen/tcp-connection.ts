@@ -61,6 +61,12 @@ export class TcpConnection {
     })
   }
 
+  /** The client's end; undefined once the connection is gone. */
+  get clientEnd(): { readonly address: string; readonly port: number } | undefined {
+    const { remoteAddress: address, remotePort: port } = this.#socket
+    return address === undefined || port === undefined ? undefined : { address, port }
+  }
+
   /** Octets that came from the client. */
   get octetsRead(): number {
     return this.#octetsRead

@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { createServer, isIPv6, type Server, type Socket } from 'node:net'
 import type { Listener, QueryHandler } from '../query-handler.ts'
+import { descriptorsOf } from './descriptor.ts'
 import { familyOf, type ListenAddress, listenError, serverName } from './listen-address.ts'
 import type { TcpCounts } from './listen-counts.ts'
 import { untilQuiet } from './quiet.ts'
@@ -123,6 +124,14 @@ class TcpListener implements Listener {
     else this.#connectionsOfClient.set(clientAddress, left)
     this.#counts.connectionsOpen--
     if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+
+  get descriptors(): readonly number[] {
+    return this.#server.listening ? descriptorsOf(this.#server) : []
+  }
+
+  clientEnds(): readonly { readonly address: string; readonly port: number }[] {
+    return [...this.#connections].flatMap((connection) => connection.clientEnd ?? [])
   }
 
   async #drainAndClose(drainMs: number): Promise<void> {

@@ -4,6 +4,7 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { isIPv6 } from 'node:net'
 import { type Arrival, type Family, type Listener, type QueryHandler, Transport } from '../query-handler.ts'
+import { descriptorsOf } from './descriptor.ts'
 import { familyOf, listenError, serverName } from './listen-address.ts'
 import type { UdpCounts } from './listen-counts.ts'
 import { untilQuiet } from './quiet.ts'
@@ -95,16 +96,28 @@ class DgramListener implements Listener {
     handler(new DgramArrival(this, message, client))
   }
 
+  get descriptors(): readonly number[] {
+    return this.#isClosed ? [] : descriptorsOf(this.#socket)
+  }
+
+  clientEnds(): readonly never[] {
+    return []
+  }
+
   async #drainAndClose(drainMs: number): Promise<void> {
-    await untilQuiet(() => this.#datagrams)
-    this.#takesQueries = false
-    if (this.#underWay > 0) {
+    const deadline = performance.now() + drainMs
+    const leftMs = () => deadline - performance.now()
+    // Whoever comes meanwhile is served as before: nobody has told the client yet to go elsewhere.
+    for (;;) {
+      await untilQuiet(() => this.#datagrams)
+      if (this.#underWay === 0 || leftMs() <= 0) break
       const idle = Promise.withResolvers<void>()
       this.#onIdle = idle.resolve
-      const deadline = setTimeout(idle.resolve, drainMs)
+      const timer = setTimeout(idle.resolve, leftMs())
       await idle.promise
-      clearTimeout(deadline)
+      clearTimeout(timer)
     }
+    this.#takesQueries = false
     this.#isClosed = true
     // Closing waits for no send: those that the kernel has not taken yet are lost, hence one more turn.
     await untilQuiet(() => this.#datagrams)

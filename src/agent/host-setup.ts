@@ -1,0 +1,237 @@
+/**
+ * Interface and rules of this node: set up, looked after while we run, taken away when we leave. What the node refuses is
+ * logged once per state, counted by type, and tried again: an agent that ends because a lock was held helps nobody.
+ */
+
+import type { Config } from '../config/config.ts'
+import { type Converse, converse, type Execute, execute } from '../host/execute.ts'
+import { chooseIptablesVariant, chooseRules, hasInterface } from '../host/kube-proxy.ts'
+import { Link } from '../host/link.ts'
+import { type ClientEnd, NO_RULES, type Rules } from '../host/rules.ts'
+import { IptablesRules } from '../host/rules-iptables.ts'
+import { NftablesRules, removeTablesOfOthers } from '../host/rules-nftables.ts'
+import type { SetupErrorType, SetupProblem } from '../host/setup-problem.ts'
+import type { Log } from '../observe/log.ts'
+
+export interface HostSetupParts {
+  readonly log: Log
+  /** Names what only this process has. */
+  readonly instance: string
+  readonly execute?: Execute
+  readonly converse?: Converse
+  wait(milliseconds: number): Promise<unknown>
+}
+
+export interface HostStatus {
+  /** undefined: not ours to set up. */
+  readonly isInterfacePresent: boolean | undefined
+  readonly areRulesPresent: boolean | undefined
+  readonly backend: string
+  readonly repairs: Readonly<Record<'interface' | 'rules', number>>
+  readonly errors: Readonly<Record<string, number>>
+}
+
+/** Milliseconds between attempts at an interface that cannot be had, from the first to the largest. */
+const RETRY_MS = 500
+const RETRY_MS_MAX = 10_000
+
+type Thing = 'interface' | 'rules'
+
+export class HostSetup {
+  readonly #config: Config
+  readonly #parts: HostSetupParts
+  readonly #execute: Execute
+  readonly #link: Link | undefined
+  readonly #present: Record<Thing, boolean> = { interface: false, rules: false }
+  readonly #wasPresent: Record<Thing, boolean> = { interface: false, rules: false }
+  readonly #repairs: Record<Thing, number> = { interface: 0, rules: 0 }
+  readonly #errors: Record<string, number> = {}
+  /** What was last said of each, so that an error that stays is said once. */
+  readonly #said: Record<Thing, string> = { interface: '', rules: '' }
+  #rules: Rules | undefined
+  #repair: NodeJS.Timeout | undefined
+  /** Everything that changes the node goes through here, one after another. */
+  #turn: Promise<unknown> = Promise.resolve()
+  #isLeaving = false
+
+  constructor(config: Config, parts: HostSetupParts) {
+    this.#config = config
+    this.#parts = parts
+    this.#execute = parts.execute ?? execute
+    const { interface: name, interfaceType: type } = config.host
+    this.#link = name === null ? undefined : new Link({ name, type, addresses: ownAddresses(config) }, this.#execute)
+    if (config.host.rules === 'none') this.#rules = NO_RULES
+  }
+
+  get hasInterface(): boolean {
+    return this.#link !== undefined
+  }
+
+  /** Whether clients are led to us by something that we take away when we leave. */
+  get hasRules(): boolean {
+    return this.#config.host.rules !== 'none' && this.#rules !== NO_RULES
+  }
+
+  get isRulesReady(): boolean {
+    return !this.hasRules || this.#present.rules
+  }
+
+  status(): HostStatus {
+    return {
+      isInterfacePresent: this.#link === undefined ? undefined : this.#present.interface,
+      areRulesPresent: this.hasRules ? this.#present.rules : undefined,
+      backend: this.#rules?.backend ?? 'none',
+      repairs: this.#repairs,
+      errors: this.#errors,
+    }
+  }
+
+  /** Tries until the interface and its addresses are there, or `isOver`; without an interface of ours there is nothing to do. */
+  async untilInterface(isOver: () => boolean): Promise<void> {
+    if (this.#link === undefined) return
+    for (
+      let pauseMs = RETRY_MS;
+      !(await this.#ensureInterface()) && !isOver();
+      pauseMs = Math.min(pauseMs * 2, RETRY_MS_MAX)
+    ) {
+      // Short waits: whoever asks us to stop does not wait for the pause to end.
+      for (let waitedMs = 0; waitedMs < pauseMs && !isOver(); waitedMs += RETRY_MS) await this.#parts.wait(RETRY_MS)
+    }
+  }
+
+  /** One attempt; false when the node refused. `isAlive` tells whose rules are left alone. */
+  async ensureRules(isAlive: (instance: string) => boolean): Promise<boolean> {
+    return await this.#inTurn(async () => {
+      this.#rules ??= await this.#chooseRules()
+      if (this.#rules.backend === 'nftables') {
+        const { removed } = await removeTablesOfOthers(
+          (id) => id === this.#parts.instance || isAlive(id),
+          this.#execute,
+        )
+        if (removed.length > 0) this.#parts.log.info('rules-left-behind-removed', { removed })
+      }
+      return await this.#ensure('rules')
+    })
+  }
+
+  /** Looks after everything at an interval. */
+  keepUp(): void {
+    if (this.#link === undefined && !this.hasRules) return
+    const again = (): void => {
+      this.#repair = setTimeout(() => {
+        this.#lookAfter().then(again, again)
+      }, this.#config.host.repairSeconds * 1000).unref()
+    }
+    again()
+  }
+
+  /** No more repairs: what goes away from now on goes because we leave. */
+  leave(): void {
+    this.#isLeaving = true
+    clearTimeout(this.#repair)
+  }
+
+  /** New flows go elsewhere; open connections and responses stay as they are. */
+  async releaseRules(connections: () => readonly ClientEnd[]): Promise<void> {
+    await this.#inTurn(async () => {
+      const problem = await this.#rules?.release(connections())
+      if (problem !== undefined) this.#fail('rules', problem)
+      this.#present.rules = false
+    })
+  }
+
+  async removeRules(): Promise<void> {
+    await this.#inTurn(async () => {
+      if (this.#rules === undefined) return
+      const { removed, problem } = await this.#rules.remove()
+      if (problem !== undefined) this.#fail('rules', problem)
+      if (removed.length > 0) this.#parts.log.info('rules-removed', { removed })
+      this.#present.rules = false
+    })
+  }
+
+  async removeInterface(): Promise<void> {
+    await this.#inTurn(async () => {
+      const removed = await this.#link?.remove()
+      if (removed === undefined) return
+      this.#present.interface = false
+      if (removed.kind === 'problem') this.#fail('interface', removed.problem)
+      else if (removed.what.length > 0) this.#parts.log.info('interface-removed', { removed: removed.what })
+    })
+  }
+
+  async #lookAfter(): Promise<void> {
+    if (this.#link !== undefined) await this.#ensureInterface()
+    await this.#inTurn(async () => {
+      if (!this.#isLeaving && this.#rules !== undefined) await this.#ensure('rules')
+    })
+  }
+
+  async #ensureInterface(): Promise<boolean> {
+    return await this.#inTurn(async () => this.#isLeaving || (await this.#ensure('interface')))
+  }
+
+  async #ensure(thing: Thing): Promise<boolean> {
+    const ensured = thing === 'interface' ? await this.#link!.ensure() : await this.#rules!.ensure()
+    if (ensured.kind === 'problem') {
+      this.#fail(thing, ensured.problem)
+      this.#present[thing] = false
+      return false
+    }
+    this.#present[thing] = true
+    this.#said[thing] = ''
+    const { changes } = ensured
+    if (changes.length > 0) {
+      const isRepair = this.#wasPresent[thing]
+      if (isRepair) this.#repairs[thing]++
+      const { log } = this.#parts
+      if (isRepair) log.warn(`${thing}-repaired`, { changes })
+      else log.info(`${thing}-set-up`, { changes })
+    }
+    this.#wasPresent[thing] = true
+    return true
+  }
+
+  async #chooseRules(): Promise<Rules> {
+    const { host, listen } = this.#config
+    const options = { addresses: ownAddresses(this.#config), port: listen.port, notrack: host.notrack }
+    const choice =
+      host.rules === 'auto'
+        ? await chooseRules({ execute: this.#execute, hasInterface })
+        : host.rules === 'iptables'
+          ? { kind: host.rules, variant: await chooseIptablesVariant(this.#execute), why: 'the configuration says so' }
+          : { kind: host.rules, why: 'the configuration says so' }
+    const rules =
+      choice.kind === 'none'
+        ? NO_RULES
+        : choice.kind === 'iptables'
+          ? new IptablesRules(options, choice.variant, this.#execute)
+          : new NftablesRules(options, this.#parts.instance, {
+              execute: this.#execute,
+              converse: this.#parts.converse ?? converse,
+              wait: (milliseconds) => this.#parts.wait(milliseconds),
+            })
+    this.#parts.log.info('rules-chosen', { wanted: host.rules, backend: rules.backend, why: choice.why })
+    return rules
+  }
+
+  #fail(thing: Thing, { type, text }: SetupProblem): void {
+    this.#errors[type] = (this.#errors[type] ?? 0) + 1
+    if (this.#said[thing] === text) return
+    this.#said[thing] = text
+    this.#parts.log.error('setup-failed', { what: thing, errortype: type satisfies SetupErrorType, error: text })
+  }
+
+  async #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const result = this.#turn.then(work)
+    this.#turn = result.catch(() => undefined)
+    return await result
+  }
+}
+
+/** The listen addresses that an interface can carry: a wildcard is none, and loopback exists. */
+export function ownAddresses({ listen }: Config): string[] {
+  return listen.addresses.filter(
+    (address) => !['0.0.0.0', '::', '::1'].includes(address) && !address.startsWith('127.'),
+  )
+}

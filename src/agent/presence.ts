@@ -1,0 +1,261 @@
+/**
+ * This agent's presence on its node: interface and rules, the other agents, the watchdog, and the word "ready".
+ *
+ * Each method is one step of a start or a stop; `agent.ts` has the order and the reasons. Without interface, rules and state
+ * directory (a sidecar, a try on a laptop) most of them have nothing to do.
+ */
+
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Config } from '../config/config.ts'
+import { Instances, type OtherInstance } from '../host/instances.ts'
+import type { ClientEnd } from '../host/rules.ts'
+import type { Log } from '../observe/log.ts'
+import type { Condition } from '../observe/probes.ts'
+import { nowMs } from './clock-and-chance.ts'
+import { textOf } from './error-text.ts'
+import { HostSetup } from './host-setup.ts'
+import type { ListeningOn } from './listeners.ts'
+import { askOurselves } from './own-query.ts'
+import { startWatchdog, type Watchdog } from './watchdog.ts'
+
+export interface PresenceParts {
+  readonly log: Log
+  listening(): readonly ListeningOn[]
+  /** What else must hold for us to be ready. */
+  conditions(): readonly Condition[]
+  /** Whether the start is to be given up. */
+  isOver(): boolean
+}
+
+/** Milliseconds for an own query at the start, and between two. */
+const OWN_QUERY_MS = 500
+const OWN_QUERY_PAUSE_MS = 20
+
+/** Milliseconds that all own queries have before the start says what is wrong, or goes on without what rules must lead here. */
+const OWN_QUERIES_MS = 3_000
+
+/** The same where rules have yet to lead some of them here: those that come by themselves come at once. */
+const OWN_QUERIES_UNLED_MS = 200
+
+/** Milliseconds between two looks at others, and at whether we are ready. */
+const OTHERS_LOOK_MS = 100
+const READINESS_LOOK_MS = 500
+
+/** Milliseconds that somebody who takes the interface away has for it. */
+const REMOVING_MS = 10_000
+
+/** UDP sockets that the watchdog asks one address from, where several sockets of ours share it. */
+const WATCHDOG_SOURCES_MAX = 8
+
+/** Milliseconds beyond all that the configuration grants after which a stop is stuck. */
+const STOP_GRACE_MS = 10_000
+
+export class Presence {
+  /** Names this process among the agents of the node. */
+  readonly instance = randomBytes(4).toString('hex')
+  readonly host: HostSetup
+  readonly #config: Config
+  readonly #parts: PresenceParts
+  #instances: Instances | undefined
+  #others: readonly OtherInstance[] = []
+  #watchdog: Watchdog | undefined
+  #readinessLook: NodeJS.Timeout | undefined
+  #isToldReady = false
+  #isReadyFileRefused = false
+  #isLeaving = false
+  #isStarted = false
+
+  constructor(config: Config, parts: PresenceParts) {
+    this.#config = config
+    this.#parts = parts
+    this.host = new HostSetup(config, { log: parts.log, instance: this.instance, wait: sleep })
+  }
+
+  /** Whether another agent of this node may share our sockets. */
+  get isShared(): boolean {
+    return this.#config.host.stateDirectory !== null
+  }
+
+  get hasOthers(): boolean {
+    return this.#others.length > 0
+  }
+
+  /** What must hold besides the zone: the rules are there and our own queries came back. */
+  conditions(): Condition[] {
+    const { hasRules, isRulesReady } = this.host
+    return [
+      { name: 'started', isMet: this.#isStarted },
+      ...(hasRules ? [{ name: 'rules', isMet: isRulesReady, detail: this.host.status().backend }] : []),
+    ]
+  }
+
+  async join(): Promise<void> {
+    const { stateDirectory } = this.#config.host
+    if (stateDirectory === null) return
+    this.#instances = await Instances.join(stateDirectory, this.instance)
+    await this.#lookForOthers()
+    this.#parts.log.info('instance-joined', { instance: this.instance, others: this.#others })
+    // Whoever is taking the interface away would take it from us.
+    const endMs = nowMs() + REMOVING_MS
+    while (this.#others.some(({ phase }) => phase === 'removing') && nowMs() < endMs && !this.#parts.isOver()) {
+      await sleep(OTHERS_LOOK_MS)
+      await this.#lookForOthers()
+    }
+  }
+
+  startWatchdog(): void {
+    const { watchdog, udp } = this.#config
+    if (!watchdog.enabled) return
+    const { log } = this.#parts
+    this.#watchdog = startWatchdog(
+      {
+        targets: this.#targets(),
+        instance: this.instance,
+        intervalMs: watchdog.intervalMs,
+        deadlineMs: watchdog.deadlineMs,
+        udpSources: udp.threads === 1 ? 1 : Math.min(WATCHDOG_SOURCES_MAX, udp.threads * 2),
+        areLedHere: this.host.hasRules,
+      },
+      (error) => log.error('watchdog-failed', { error: textOf(error) }),
+    )
+  }
+
+  /** Until each address answers over each transport; where rules have to lead queries here, those that can be asked without. */
+  async untilAnswering(): Promise<void> {
+    const { log, isOver } = this.#parts
+    let isSaid = false
+    for (;;) {
+      const { hasRules } = this.host
+      const silent = await this.#silentTargets(hasRules ? OWN_QUERIES_UNLED_MS : OWN_QUERIES_MS)
+      if (silent.length === 0 || isOver()) return
+      if (hasRules && silent.length < this.#targets().length) return
+      if (!isSaid) log.error('own-query-unanswered', { silent })
+      isSaid = true
+    }
+  }
+
+  /** Writes the rules, and takes them back when queries led by them do not come to us. */
+  async leadQueriesHere(): Promise<boolean> {
+    if (!this.host.hasRules) return true
+    const others = new Set(this.#others.map(({ id }) => id))
+    if (!(await this.host.ensureRules((id) => others.has(id)))) return false
+    const silent = await this.#silentTargets(OWN_QUERIES_MS)
+    if (silent.length === 0 || !this.host.hasRules || this.#parts.isOver()) return true
+    this.#parts.log.error('own-query-unanswered', { silent })
+    if (silent.length === this.#targets().length) await this.host.removeRules()
+    return false
+  }
+
+  /** From here on what goes missing is put back, and whether we are ready is told as it changes. */
+  keepUp(): void {
+    this.#isStarted = true
+    this.host.keepUp()
+    this.#tellReadiness()
+    this.#readinessLook = setInterval(() => this.#tellReadiness(), READINESS_LOOK_MS).unref()
+  }
+
+  /** Nobody shall come to us any more. */
+  sayNotReady(): void {
+    this.#isLeaving = true
+    clearInterval(this.#readinessLook)
+    if (this.#isToldReady) this.#tell(false)
+    if (this.#instances !== undefined) this.#instances.phase = 'leaving'
+    const { handoverMs, lingerMs, drainMs } = this.#config.shutdown
+    this.#watchdog?.stopBy(handoverMs + lingerMs + drainMs + STOP_GRACE_MS)
+  }
+
+  /** Whether another agent is ready to go on in our place; one that starts has some time to get ready. */
+  async untilSuccessor(): Promise<boolean> {
+    const endMs = nowMs() + this.#config.shutdown.handoverMs
+    for (;;) {
+      await this.#lookForOthers()
+      if (this.#others.some(({ phase }) => phase === 'ready')) return true
+      if (!this.#others.some(({ phase }) => phase === 'starting') || nowMs() > endMs) return false
+      await sleep(OTHERS_LOOK_MS)
+    }
+  }
+
+  /** New flows go to kube-dns; a successor's rules are not ours to take. */
+  async release(connections: () => readonly ClientEnd[]): Promise<void> {
+    this.host.leave()
+    await this.host.releaseRules(connections)
+  }
+
+  /** What is ours alone goes; what another agent uses stays. */
+  async cleanUp(): Promise<void> {
+    this.host.leave()
+    const isLast = async (): Promise<boolean> => {
+      await this.#lookForOthers()
+      return !this.hasOthers
+    }
+    if (this.#instances !== undefined) this.#instances.phase = 'removing'
+    if (await isLast()) {
+      await this.host.removeRules()
+      await this.host.removeInterface()
+    } else {
+      if (this.#instances !== undefined) this.#instances.phase = 'leaving'
+      if (this.host.status().backend === 'nftables') await this.host.removeRules()
+      this.#parts.log.info('interface-left', { others: this.#others })
+    }
+    this.#watchdog?.end()
+    await this.#instances?.leave()
+  }
+
+  async #lookForOthers(): Promise<void> {
+    if (this.#instances === undefined) return
+    this.#others = await this.#instances.others()
+  }
+
+  /** Those over which nobody answered, or somebody who is none of us. */
+  async #silentTargets(withinMs: number): Promise<string[]> {
+    const endMs = nowMs() + withinMs
+    const silent = await Promise.all(
+      this.#targets().map(async (target) => {
+        for (;;) {
+          const answer = await askOurselves(target, this.instance, OWN_QUERY_MS)
+          if (answer.kind === 'ours') return []
+          // Another agent may have the luck of the draw for a while; that it answers says enough.
+          if (answer.kind === 'not-ours' && nowMs() > endMs && this.hasOthers) return []
+          const why = answer.kind === 'none' ? answer.why : 'somebody else answered'
+          if (nowMs() > endMs || this.#parts.isOver()) return [`${target.transport} ${target.address}: ${why}`]
+          await sleep(OWN_QUERY_PAUSE_MS)
+        }
+      }),
+    )
+    return silent.flat()
+  }
+
+  #targets(): ListeningOn[] {
+    const real = (address: string): string => (address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address)
+    return this.#parts.listening().map(({ transport, address, port }) => ({ transport, address: real(address), port }))
+  }
+
+  #tellReadiness(): void {
+    if (this.#isLeaving) return
+    const isReady = [...this.#parts.conditions(), ...this.conditions()].every(({ isMet }) => isMet)
+    if (isReady !== this.#isToldReady) this.#tell(isReady)
+  }
+
+  #tell(isReady: boolean): void {
+    this.#isToldReady = isReady
+    this.#parts.log.info(isReady ? 'ready' : 'not-ready', {})
+    if (this.#instances !== undefined) this.#instances.phase = isReady ? 'ready' : 'starting'
+    const { readyFile } = this.#config.health
+    if (readyFile === null) return
+    try {
+      if (isReady) {
+        mkdirSync(dirname(readyFile), { recursive: true })
+        writeFileSync(readyFile, `${this.instance}\n`)
+      } else rmSync(readyFile, { force: true })
+      this.#isReadyFileRefused = false
+    } catch (error) {
+      if (!this.#isReadyFileRefused) this.#parts.log.error('ready-file-failed', { readyFile, error: textOf(error) })
+      this.#isReadyFileRefused = true
+      // Tried again at the next look.
+      this.#isToldReady = !isReady
+    }
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * The watchdog's thread: asks ourselves through every listen address, and ends the process when that has failed for too long.
+ *
+ * On a thread of its own, because what it looks for is an event loop that stands still. The only way out of here that works for
+ * the first process of a container too is the system call; signals do not reach that one from inside.
+ */
+
+import type { Socket as UdpSocket } from 'node:dgram'
+import { writeSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parentPort, workerData } from 'node:worker_threads'
+import { askOurselves, type OwnTarget, openSource } from './own-query.ts'
+import type { ToWatchdog, WatchdogSettings } from './watchdog.ts'
+
+const settings = workerData as WatchdogSettings
+
+/** When one target, asked from one source, last did well. */
+interface Watched {
+  readonly target: OwnTarget
+  readonly source: UdpSocket | undefined
+  wellAtMs: number
+  why: string
+}
+
+/** Milliseconds: a thread that came this much too late was starved, and so was everybody else. */
+const STARVED_MS = 1_000
+
+let stopByMs = Number.POSITIVE_INFINITY
+
+parentPort?.on('message', (message: ToWatchdog) => {
+  if (message.kind === 'end') process.exit(0)
+  stopByMs = performance.now() + message.withinMs
+})
+
+const watched: Watched[] = settings.targets.flatMap((target) => {
+  // Each source reaches one of the sockets that share the port: with several, every one is looked at.
+  const sources =
+    target.transport === 'udp'
+      ? Array.from({ length: settings.udpSources }, () => openSource(target.address))
+      : [undefined]
+  return sources.map((source) => ({ target, source, wellAtMs: performance.now(), why: '' }))
+})
+
+for (;;) {
+  const before = performance.now()
+  await sleep(settings.intervalMs)
+  const late = performance.now() - before - settings.intervalMs
+  if (performance.now() > stopByMs) await end('the stop took longer than it may')
+  if (Number.isFinite(stopByMs)) continue
+  await Promise.all(watched.map(ask))
+  // Time that nobody got is nobody's fault: it counts for no one.
+  if (late > STARVED_MS) for (const one of watched) one.wellAtMs += late
+  const isStuck = ({ wellAtMs }: Watched) => performance.now() - wellAtMs > settings.deadlineMs
+  const stuck = watched.find(
+    (one) => isStuck(one) && (!settings.areLedHere || ofTransport(one.target.transport).every(isStuck)),
+  )
+  if (stuck !== undefined && !Number.isFinite(stopByMs)) {
+    const { transport, address, port } = stuck.target
+    await end(
+      `own queries to ${address} port ${port} over ${transport} failed for ${settings.deadlineMs} ms: ${stuck.why}`,
+    )
+  }
+}
+
+function ofTransport(transport: OwnTarget['transport']): Watched[] {
+  return watched.filter(({ target }) => target.transport === transport)
+}
+
+async function ask(one: Watched): Promise<void> {
+  const answer = await askOurselves(one.target, settings.instance, settings.intervalMs, one.source)
+  // That another agent got it says nothing of this one.
+  if (answer.kind !== 'none') one.wellAtMs = performance.now()
+  else one.why = answer.why
+}
+
+async function end(why: string): Promise<never> {
+  const line = { level: 'error', time: new Date().toISOString(), event: 'watchdog-ends-process', why }
+  // The log belongs to the thread that stands still.
+  writeSync(1, `${JSON.stringify(line)}\n`)
+  try {
+    const { exitProcess } = await import('../host/syscalls.ts')
+    exitProcess(1)
+  } catch {
+    // Without the native library: works for every process but the first of a container.
+    process.kill(process.pid, 'SIGKILL')
+  }
+  throw new Error('the process did not end')
+}

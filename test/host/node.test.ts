@@ -1,0 +1,136 @@
+/** Interface and rules on a node in miniature: who answers a client in each state, for each way of writing rules. */
+
+import assert from 'node:assert/strict'
+import { after, before, suite, type TestContext, test } from 'node:test'
+import { until } from '../common/agent-process.ts'
+import {
+  type Answerer,
+  CLUSTER_IP,
+  CLUSTER_IP_V6,
+  INTERFACE,
+  type KubeProxy,
+  LINK_LOCAL,
+  LINK_LOCAL_V6,
+  type NodeAgent,
+  requireNode,
+  TestNode,
+} from '../common/test-node.ts'
+
+const ADDRESSES = [LINK_LOCAL, CLUSTER_IP, LINK_LOCAL_V6, CLUSTER_IP_V6]
+const LINK_LOCALS = [LINK_LOCAL, LINK_LOCAL_V6]
+const CLUSTER_IPS = [CLUSTER_IP, CLUSTER_IP_V6]
+
+const backends: readonly { kubeProxy: KubeProxy; backend: string }[] = [
+  { kubeProxy: 'iptables-nft', backend: 'iptables-nft' },
+  { kubeProxy: 'iptables-legacy', backend: 'iptables-legacy' },
+  { kubeProxy: 'nftables', backend: 'nftables' },
+]
+
+for (const { kubeProxy, backend } of backends) {
+  suite(`a node whose kube-proxy uses ${kubeProxy}`, () => {
+    let node: TestNode
+    let agent: NodeAgent
+
+    const assertAnswerer = async (addresses: readonly string[], wanted: Answerer, where: 'pod' | 'node' = 'pod') => {
+      for (const address of addresses) {
+        for (const transport of ['udp', 'tcp'] as const) {
+          assert.equal(
+            await node.answerer(address, transport, where),
+            wanted,
+            `${transport} ${address} from the ${where}\n${agent?.output()}`,
+          )
+        }
+      }
+    }
+
+    before(async (t) => {
+      requireNode(t as TestContext)
+      node = await TestNode.make(kubeProxy)
+    })
+    after(() => node?.destroy())
+
+    test('has kube-dns at the ClusterIP before there is an agent', () => assertAnswerer(CLUSTER_IPS, 'kube-dns'))
+
+    test(`leads every address and transport to the agent when it is ready, with rules of ${backend}`, async () => {
+      agent = await node.agent()
+      assert.match(agent.output(), new RegExp(`"backend":"${backend}".*kube-proxy uses`))
+      await assertAnswerer(ADDRESSES, 'agent')
+      await assertAnswerer(ADDRESSES, 'agent', 'node')
+    })
+
+    test('tracks none of it', async () => {
+      await node.shell('node', 'conntrack -F 2>/dev/null')
+      await assertAnswerer(ADDRESSES, 'agent')
+      assert.deepEqual(await node.trackedFlows(), [])
+    })
+
+    test('puts the interface back when somebody deletes it', async () => {
+      await node.shell('node', `ip link delete ${INTERFACE}`)
+      await agent.untilSaid('"event":"interface-repaired"')
+      await assertAnswerer(ADDRESSES, 'agent')
+      assert.equal(await agent.metric(/^nodelocal_mcs_host_repairs_total\{what="interface"\} (\d+)/m), 1)
+    })
+
+    test('puts an address back when somebody takes it away', async () => {
+      await node.shell(
+        'node',
+        `ip address delete ${CLUSTER_IP}/32 dev ${INTERFACE}; ip -6 address delete ${LINK_LOCAL_V6}/128 dev ${INTERFACE}`,
+      )
+      await agent.untilSaid('"event":"interface-repaired"', 2)
+      await assertAnswerer(ADDRESSES, 'agent')
+    })
+
+    test('keeps its rules, or puts them back, when somebody flushes all there are', async () => {
+      const flush =
+        backend === 'nftables'
+          ? 'nft flush ruleset; nft -f "$0"'
+          : `for f in iptables ip6tables; do for t in raw filter; do $f-${backend.slice(9)} -t $t -F; done; done`
+      await node.in('node', 'sh', '-ec', flush, `${node.directory}/kube-proxy.nft`)
+      await until(
+        async () => (await node.answerer(CLUSTER_IP, 'udp')) === 'agent',
+        5_000,
+        () => agent.output(),
+      )
+      await assertAnswerer(ADDRESSES, 'agent')
+    })
+
+    test('leads the ClusterIP back to kube-dns at a stop, and leaves nothing', async () => {
+      assert.equal(await agent.stop(), 0, agent.output())
+      await assertAnswerer(CLUSTER_IPS, 'kube-dns')
+      await assertAnswerer(LINK_LOCALS, 'nobody')
+      assert.doesNotMatch(
+        await node.shell('node', 'ip link; nft list ruleset; iptables-legacy-save; ip6tables-legacy-save'),
+        /nodelocal/i,
+      )
+    })
+
+    test('after SIGKILL a client is refused or answered by kube-dns, never left in silence; a restart takes over again', async () => {
+      agent = await node.agent()
+      await agent.kill()
+      await until(
+        async () => (await node.answerer(CLUSTER_IP, 'udp')) !== 'nobody',
+        5_000,
+        () => 'silence',
+      )
+      await assertAnswerer(CLUSTER_IPS, backend === 'nftables' ? 'kube-dns' : 'refused')
+      await assertAnswerer(LINK_LOCALS, 'refused')
+      agent = await node.agent()
+      await assertAnswerer(ADDRESSES, 'agent')
+    })
+
+    test('teardown leaves a running agent alone, undoes what a dead one left, and may be repeated', async () => {
+      const refused = await node.teardown()
+      assert.deepEqual([refused.code, /an agent is running/.test(refused.output)], [1, true], refused.output)
+      await agent.kill()
+      for (let time = 0; time < 2; time++) {
+        const done = await node.teardown()
+        assert.equal(done.code, 0, done.output)
+      }
+      await assertAnswerer(CLUSTER_IPS, 'kube-dns')
+      assert.doesNotMatch(
+        await node.shell('node', 'ip link; nft list ruleset; iptables-legacy-save; ip6tables-legacy-save'),
+        /nodelocal/i,
+      )
+    })
+  })
+}
