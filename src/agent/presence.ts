@@ -123,7 +123,7 @@ export class Presence {
     )
   }
 
-  /** Until each address answers over each transport; where rules have to lead queries here, those that can be asked without. */
+  /** Until we answer ourselves, if need be over some addresses only: the ClusterIP may still be led elsewhere. */
   async untilAnswering(): Promise<void> {
     const { log, isOver } = this.#parts
     let isSaid = false
@@ -131,9 +131,11 @@ export class Presence {
       const { hasRules } = this.host
       const silent = await this.#silentTargets(hasRules ? OWN_QUERIES_UNLED_MS : OWN_QUERIES_MS)
       if (silent.length === 0 || isOver()) return
-      if (hasRules && silent.length < this.#targets().length) return
-      if (!isSaid) log.error('own-query-unanswered', { silent })
+      const isAnswering = silent.length < this.#targets().length
+      // What rules have yet to lead here is asked again when they are there; what somebody else leads away is his business.
+      if (!isSaid && !(hasRules && isAnswering)) log.error('own-query-unanswered', { silent })
       isSaid = true
+      if (isAnswering) return
     }
   }
 

@@ -113,9 +113,14 @@ export const converse: Converse = (program, args) => {
   }
 }
 
-/** Messages are matched, so they must be in English; the tools of the host live in `sbin`, which not every PATH has. */
+/** Where programs are looked for when nobody says. */
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+/** Messages are matched, so they must be in English; iptables may be told where its lock is. */
 function programEnvironment(): NodeJS.ProcessEnv {
-  return { PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`, LC_ALL: 'C' }
+  const { PATH, XTABLES_LOCKFILE } = process.env
+  const lock = XTABLES_LOCKFILE === undefined ? {} : { XTABLES_LOCKFILE }
+  return { PATH: PATH ?? DEFAULT_PATH, LC_ALL: 'C', ...lock }
 }
 
 function startFailure(program: string, error: NodeJS.ErrnoException): Execution & { readonly text: string } {

@@ -38,6 +38,15 @@ export const CLUSTER_ANSWER = '10.96.0.1'
 export type KubeProxy = 'iptables-nft' | 'iptables-legacy' | 'nftables' | 'none'
 export type Answerer = 'agent' | 'kube-dns' | 'refused' | 'nobody'
 
+export interface AgentOptions {
+  readonly config?: Record<string, object>
+  /** What it must have said to be worth something; `ready` when left out. */
+  readonly until?: string
+  readonly env?: NodeJS.ProcessEnv
+  /** A program that runs it with less than it could have. */
+  readonly under?: readonly string[]
+}
+
 const START_MS = 20_000
 const STOP_MS = 30_000
 
@@ -134,15 +143,11 @@ export class TestNode {
   }
 
   /** Starts an agent and waits until it says that it is ready, or with `until` something else. */
-  async agent(
-    options: { config?: Record<string, object>; until?: string; env?: NodeJS.ProcessEnv } = {},
-  ): Promise<NodeAgent> {
+  async agent(options: AgentOptions = {}): Promise<NodeAgent> {
     const path = join(this.directory, `config-${this.#agents.length}.yaml`)
     await writeFile(path, stringify(options.config ?? this.config()))
-    const agent = new NodeAgent(
-      this.spawn('node', process.execPath, [MAIN, 'run', '--config', path], options.env),
-      this,
-    )
+    const [program, ...args] = [...(options.under ?? []), process.execPath, MAIN, 'run', '--config', path]
+    const agent = new NodeAgent(this.spawn('node', program, args, options.env), this)
     this.#agents.push(agent)
     await agent.untilSaid(options.until ?? '"event":"ready"')
     return agent
@@ -245,6 +250,7 @@ export class TestNode {
   local-data: "${CLUSTER_NAME}. 30 IN A ${CLUSTER_ANSWER}"
 ${Array.from({ length: 200 }, (_, i) => `  local-data: "svc-${i}.default.svc.cluster.local. 30 IN A 10.96.1.${i}"`).join('\n')}
   incoming-num-tcp: 1000
+  so-rcvbuf: 4m
 remote-control:
   control-enable: no
 `,
@@ -316,13 +322,17 @@ export class NodeAgent {
   }
 
   async metric(pattern: RegExp): Promise<number> {
-    const text = await this.#node.in(
-      'node',
-      process.execPath,
-      '-e',
-      `fetch('http://127.0.0.1:9253/metrics').then(async (r) => console.log(await r.text()))`,
-    )
-    return Number(pattern.exec(text)?.[1] ?? Number.NaN)
+    return Number(pattern.exec(await this.page('http://127.0.0.1:9253/metrics'))?.[1] ?? Number.NaN)
+  }
+
+  async isReady(): Promise<boolean> {
+    const { status } = JSON.parse(await this.page('http://127.0.0.1:8099/readyz')) as { status: string }
+    return status === 'ok'
+  }
+
+  async page(url: string): Promise<string> {
+    const script = `fetch(${JSON.stringify(url)}).then(async (reply) => console.log(await reply.text()))`
+    return await this.#node.in('node', process.execPath, '-e', script)
   }
 
   /** SIGTERM, then the exit code. */

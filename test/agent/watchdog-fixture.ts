@@ -1,0 +1,45 @@
+/** A process with the watchdog and a server that answers its queries, until it is told what shall go wrong. */
+
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { startWatchdog } from '../../src/agent/watchdog.ts'
+
+const INSTANCE = 'fixture'
+const server = createSocket('udp4')
+const count = { answers: 0 }
+server.on('message', (query, client) => {
+  const text = Buffer.from(INSTANCE)
+  const record = Buffer.from([0xc0, 0x0c, 0, 16, 0, 1, 0, 0, 0, 0, 0, text.length + 1, text.length])
+  const response = Buffer.concat([query, record, text])
+  response[2] = 0x85
+  response.writeUInt16BE(1, 6)
+  server.send(response, client.port, client.address)
+  count.answers++
+})
+server.bind(0, '127.0.0.1')
+await once(server, 'listening')
+
+const targets = [{ transport: 'udp' as const, address: '127.0.0.1', port: server.address().port }]
+startWatchdog(
+  { targets, instance: INSTANCE, intervalMs: 100, deadlineMs: 1_000, udpSources: 2, areLedHere: false },
+  (error) => {
+    throw error
+  },
+)
+while (count.answers < 4) await once(server, 'message')
+process.stdout.write('watched\n')
+
+process.stdin.on('data', (command: Buffer) => {
+  switch (command.toString().trim()) {
+    case 'spin':
+      for (;;);
+    case 'go deaf':
+      server.removeAllListeners('message')
+      break
+    case 'count':
+      process.stdout.write(`answers ${count.answers}\n`)
+      break
+    default:
+      process.exit(0)
+  }
+})

@@ -1,0 +1,59 @@
+/** Clients that never stop asking while agents come and go, and what they lost. */
+
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { TestNode } from './test-node.ts'
+
+export interface Load {
+  readonly transport: 'udp' | 'tcp'
+  readonly address: string
+  readonly queriesPerSecond: number
+  readonly seconds: number
+}
+
+export interface LoadResult {
+  readonly sent: number
+  readonly lost: number
+  /** By rcode. */
+  readonly responses: Readonly<Record<string, number>>
+  readonly text: string
+}
+
+/** Sockets that dnsperf asks from. */
+const CLIENTS = 20
+
+/** Seconds after which dnsperf calls a query lost: as long as a resolver in a Pod waits. */
+const LOST_SECONDS = 5
+
+/** Starts dnsperf in the pod; the result comes when its time is over. */
+export async function startLoad(node: TestNode, load: Load): Promise<{ readonly result: Promise<LoadResult> }> {
+  const path = join(node.directory, 'queries')
+  await writeFile(path, Array.from({ length: 200 }, (_, i) => `svc-${i}.default.svc.cluster.local A\n`).join(''))
+  const child = node.spawn('pod', 'dnsperf', [
+    `-s${load.address}`,
+    `-m${load.transport}`,
+    `-d${path}`,
+    `-c${CLIENTS}`,
+    `-Q${load.queriesPerSecond}`,
+    `-l${load.seconds}`,
+    `-t${LOST_SECONDS}`,
+    '-q1000',
+  ])
+  return { result: resultOf(child) }
+}
+
+async function resultOf(child: ChildProcess): Promise<LoadResult> {
+  let text = ''
+  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()))
+  await once(child, 'close')
+  const number = (pattern: RegExp) => Number(pattern.exec(text)?.[1] ?? Number.NaN)
+  const codes = /Response codes:\s+(.*)/.exec(text)?.[1] ?? ''
+  return {
+    sent: number(/Queries sent:\s+(\d+)/),
+    lost: number(/Queries lost:\s+(\d+)/),
+    responses: Object.fromEntries([...codes.matchAll(/([A-Z]+) (\d+)/g)].map((match) => [match[1]!, Number(match[2])])),
+    text,
+  }
+}

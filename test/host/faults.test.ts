@@ -1,0 +1,140 @@
+/** What the node refuses: said, counted, tried again, and never the end of the process. */
+
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, mkdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, afterEach, before, suite, type TestContext, test } from 'node:test'
+import { until } from '../common/agent-process.ts'
+import { CLUSTER_IP, INTERFACE, LINK_LOCAL, type NodeAgent, requireNode, TestNode } from '../common/test-node.ts'
+
+const errors = (type: string) =>
+  new RegExp(`^coredns_nodecache_setup_errors_total\\{errortype="${type}"\\} (\\d+)`, 'm')
+
+suite('a node that refuses', () => {
+  let node: TestNode
+  let agent: NodeAgent | undefined
+
+  before(async (t) => {
+    requireNode(t as TestContext)
+    node = await TestNode.make('iptables-legacy')
+  })
+  afterEach(async () => {
+    await agent?.stop()
+    agent = undefined
+  })
+  after(() => node?.destroy())
+
+  const untilReady = async () =>
+    await until(
+      async () => await agent!.isReady(),
+      20_000,
+      () => agent!.output(),
+    )
+
+  test('holds the xtables lock: the agent answers without rules, is not ready, and writes them when the lock is free', async (t) => {
+    const lock = join(node.directory, 'xtables.lock')
+    const holder = spawn('flock', ['--no-fork', lock, 'sh', '-c', 'echo held; exec sleep 60'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    t.after(() => holder.kill('SIGKILL'))
+    await once(holder.stdout, 'data')
+    agent = await node.agent({ env: { ...process.env, XTABLES_LOCKFILE: lock }, until: '"errortype":"iptables_lock"' })
+    await agent.untilSaid('"event":"started"')
+    assert.equal(await node.answerer(LINK_LOCAL, 'udp'), 'agent')
+    assert.equal(await node.answerer(CLUSTER_IP, 'udp'), 'kube-dns')
+    assert.equal(await agent.isReady(), false)
+    assert.ok((await agent.metric(errors('iptables_lock'))) > 0)
+    assert.equal(await agent.metric(/^nodelocal_mcs_rules_present\{backend="iptables-legacy"\} (\d)/m), 0)
+    holder.kill('SIGKILL')
+    await untilReady()
+    assert.equal(await node.answerer(CLUSTER_IP, 'udp'), 'agent')
+  })
+
+  test('has no nft: the agent answers without rules, and writes them when it is there', async (t) => {
+    const bin = join(node.directory, 'bin')
+    t.after(() => rm(bin, { recursive: true, force: true }))
+    await mkdir(bin)
+    await symlink((await node.in('node', 'sh', '-c', 'command -v ip')).trim(), join(bin, 'ip'))
+    const config = node.config({ host: { rules: 'nftables' } })
+    agent = await node.agent({ config, env: { PATH: bin }, under: ['/usr/bin/env'], until: 'nft is not installed' })
+    await agent.untilSaid('"event":"started"')
+    assert.equal(await node.answerer(LINK_LOCAL, 'tcp'), 'agent')
+    assert.equal(await agent.isReady(), false)
+    assert.ok((await agent.metric(errors('nftables'))) > 0)
+    await symlink((await node.in('node', 'sh', '-c', 'command -v nft')).trim(), join(bin, 'nft'))
+    await untilReady()
+    assert.equal(await node.answerer(CLUSTER_IP, 'tcp'), 'agent')
+  })
+
+  test('grants no NET_ADMIN: the agent waits alive for the interface, and answers when an operator made it', async (t) => {
+    t.after(() => node.shell('node', `ip link delete ${INTERFACE} 2>/dev/null || true`))
+    const config = node.config({ host: { rules: 'none' } })
+    agent = await node.agent({
+      config,
+      under: ['setpriv', '--bounding-set=-net_admin'],
+      until: '"errortype":"interface_add"',
+    })
+    assert.match(agent.output(), /needs CAP_NET_ADMIN/)
+    assert.match(await agent.page('http://127.0.0.1:8099/healthz'), /"status": "ok"/)
+    assert.equal(await agent.isReady(), false)
+    assert.ok((await agent.metric(errors('interface_add'))) > 0)
+    const addresses = (config['listen'] as { addresses: string[] }).addresses
+    const add = addresses.map(
+      (address) =>
+        `ip address add ${address}/${address.includes(':') ? '128' : '32'} dev ${INTERFACE} ${address.includes(':') ? 'nodad' : ''}`,
+    )
+    await node.shell('node', [`ip link add ${INTERFACE} type bridge`, ...add].join('\n'))
+    await untilReady()
+    assert.equal(await node.answerer(LINK_LOCAL, 'udp'), 'agent')
+  })
+
+  test('knows no links of the type: the error says what to set, and a stop ends the waiting', async () => {
+    const config = node.config({ host: { interfaceType: 'nosuchtype' } })
+    agent = await node.agent({ config, until: '"event":"setup-failed"' })
+    assert.match(agent.output(), /no links of type nosuchtype; load its module, or set host\.interfaceType/)
+    assert.equal(await agent.stop(), 0)
+  })
+
+  test('has rules of NodeLocal DNSCache and of an older run, twice each: they are replaced by one set', async () => {
+    const comment = '-m comment --comment "NodeLocal DNS Cache: skip conntrack"'
+    await node.shell(
+      'node',
+      `for i in 1 2; do
+         iptables-legacy -t raw -I PREROUTING -p udp -d ${CLUSTER_IP} --dport 53 ${comment} -j NOTRACK
+         iptables-legacy -t raw -I OUTPUT -p udp -s ${CLUSTER_IP} --sport 53 ${comment} -j NOTRACK
+       done
+       iptables-legacy -t raw -I PREROUTING -p udp -d 192.0.2.1 --dport 53 ${comment} -j NOTRACK
+       iptables-legacy -t raw -N NODELOCAL-MCS-TO
+       for i in 1 2; do iptables-legacy -t raw -I PREROUTING -p udp --dport 53 -j NODELOCAL-MCS-TO; done`,
+    )
+    agent = await node.agent()
+    const raw = (await node.in('node', 'iptables-legacy-save', '-t', 'raw')).split('\n')
+    const having = (text: string) => raw.filter((line) => line.includes(text)).length
+    // That of another address is somebody else's.
+    assert.equal(having('NodeLocal DNS Cache'), 1)
+    assert.equal(raw.filter((line) => /-A PREROUTING .*-j NODELOCAL-MCS-TO/.test(line)).length, 2)
+    assert.equal(await agent.stop(), 0)
+    assert.doesNotMatch(await node.in('node', 'iptables-legacy-save', '-t', 'raw'), /NODELOCAL-MCS/)
+  })
+
+  test('takes its ready file away while it is not ready', async () => {
+    const readyFile = join(node.directory, 'ready', 'ready')
+    agent = await node.agent({ config: node.config({ health: { readyFile }, shutdown: { lingerMs: 3_000 } }) })
+    const exists = async () => (await node.shell('node', `test -e ${readyFile} && echo yes || echo no`)).trim()
+    assert.equal(await exists(), 'yes')
+    const stopped = agent.stop()
+    await agent.untilSaid('"event":"not-ready"')
+    assert.equal(await exists(), 'no')
+    assert.equal(await stopped, 0)
+  })
+
+  test('has a state directory that cannot be used: the start says so and ends with 1', async () => {
+    const file = join(node.directory, 'no-directory')
+    await writeFile(file, '')
+    await chmod(file, 0o600)
+    const config = node.config({ host: { stateDirectory: join(file, 'state') } })
+    await assert.rejects(node.agent({ config }), /cannot start: .*no-directory/)
+  })
+})
