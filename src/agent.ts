@@ -259,7 +259,7 @@ class Agent implements RunningAgent {
   }
 
   async #startControlPlane(): Promise<void> {
-    this.#controlPlane = await startAgentControlPlane(this.#config, this.#zone, this.#log)
+    this.#controlPlane = await startAgentControlPlane(this.#config, this.#zone, this.#log, this.#metrics)
   }
 
   async #untilZoneIsKnown(): Promise<void> {

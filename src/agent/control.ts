@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts'
 import { type ControlPlane, startControlPlane } from '../control/control-plane.ts'
 import type { Zone } from '../dns/zone/zone.ts'
 import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import { nowMs } from './clock-and-chance.ts'
 import { zoneName } from './routes.ts'
 
@@ -12,7 +13,12 @@ import { zoneName } from './routes.ts'
 const SYNC_WAIT_MS = 2_000
 const SYNC_LOOK_MS = 5
 
-export function startAgentControlPlane({ clusterset }: Config, zone: Zone, log: Log): Promise<ControlPlane> {
+export function startAgentControlPlane(
+  { clusterset }: Config,
+  zone: Zone,
+  log: Log,
+  metrics: Pick<Metrics, 'dnsProgrammed' | 'zonePublished'>,
+): Promise<ControlPlane> {
   return startControlPlane(
     {
       source: clusterset.source,
@@ -30,6 +36,8 @@ export function startAgentControlPlane({ clusterset }: Config, zone: Zone, log: 
       // The zone is asked for every answer, so there is nothing to forget yet.
       onNamesChanged: () => undefined,
       onZoneStateChanged: () => undefined,
+      onPublished: (seconds) => metrics.zonePublished(seconds),
+      onProgrammed: (serviceKind, seconds) => metrics.dnsProgrammed(serviceKind, seconds),
       soon: (work) => void setImmediate(work),
       nowMs,
       nowSeconds: () => Date.now() / 1000,

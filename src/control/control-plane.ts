@@ -49,8 +49,13 @@ export interface ControlParts {
    * can say which answers changed.
    */
   onZoneStateChanged(state: ZoneState): void
-  /** Seconds from a change's arrival here to its publication. */
-  onProgrammed?(seconds: number): void
+  /** Seconds from the arrival of a change to its publication, the first sync excepted. */
+  onPublished?(seconds: number): void
+  /**
+   * Seconds from a change in its source cluster, by that cluster's clock, to its publication here: for slices that say when
+   * it was. Not at the first sync, for what was there before us took no time of ours.
+   */
+  onProgrammed?(serviceKind: 'headless_with_selector', seconds: number): void
   /** Runs the work in a later turn of the event loop (`setImmediate`). */
   soon(work: () => void): void
   /** Milliseconds of a monotonic clock. */
@@ -114,7 +119,15 @@ export async function startControlPlane(settings: ControlSettings, parts: Contro
       return records
     },
     onNamesChanged: (names) => parts.onNamesChanged(names),
-    onPublished: (_, touchedAtMs, publishedAtMs) => parts.onProgrammed?.((publishedAtMs - touchedAtMs) / 1000),
+    onPublished: (_, { waitedMs, triggeredAtMs }) => {
+      if (!sync.isSynced) return
+      parts.onPublished?.(waitedMs / 1000)
+      for (const atMs of triggeredAtMs) {
+        const seconds = parts.nowSeconds() - atMs / 1000
+        // A clock that is ahead of ours measures nothing.
+        if (seconds >= 0) parts.onProgrammed?.('headless_with_selector', seconds)
+      }
+    },
     onFailure: (service, failure) =>
       parts.log.error('publication-failed', {
         service,
@@ -124,9 +137,9 @@ export async function startControlPlane(settings: ControlSettings, parts: Contro
     after: (ms, work) => void setTimeout(work, ms).unref(),
     nowMs: () => parts.nowMs(),
   })
-  const store: ObjectStore = new ObjectStore((service) => publisher.touch(service))
+  const store: ObjectStore = new ObjectStore((service, triggeredAtMs) => publisher.touch(service, triggeredAtMs))
   const intake = new ObjectIntake(store, ignored)
-  const sync = new Sync(parts, publisher, store)
+  const sync: Sync = new Sync(parts, publisher, store)
   const source = await startSource(settings, parts, { intake, ignored, sync, store, turns })
 
   return {

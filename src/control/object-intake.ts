@@ -3,7 +3,7 @@
 import type { ServiceKey } from '../dns/zone/rrset.ts'
 import type { IgnoredBook } from './ignored-book.ts'
 import type { ObjectKey, ObjectKind, ObjectStore } from './object-store.ts'
-import { serviceImportFacts, sliceFacts } from './objects.ts'
+import { serviceImportFacts, sliceFacts, triggeredAtMsOf } from './objects.ts'
 
 /** The identity of a raw object; undefined when it has none. */
 export function objectKeyOf(object: unknown): ObjectKey | undefined {
@@ -73,7 +73,7 @@ export class ObjectIntake {
     this.#ignored.report(`endpointSlice ${key ?? 'without a name'}`, ignored)
     if (facts === undefined) return undefined
     const service = `${facts.namespace}/${facts.service}`
-    this.#store.putSlice(`${facts.namespace}/${facts.name}`, service, facts)
+    this.#store.putSlice(`${facts.namespace}/${facts.name}`, service, facts, triggeredAtMsOf(object))
     return service
   }
 }

@@ -18,21 +18,22 @@ export type ObjectKey = string
 interface SliceEntry {
   readonly service: ServiceKey
   readonly facts: SliceFacts
+  readonly triggeredAtMs: number | undefined
 }
 
 export class ObjectStore {
-  readonly #touch: (service: ServiceKey) => void
+  readonly #touch: (service: ServiceKey, triggeredAtMs?: number) => void
   readonly #imports = new Map<ServiceKey, ServiceImportFacts>()
   readonly #slices = new Map<ObjectKey, SliceEntry>()
   readonly #slicesOfService = new Map<ServiceKey, Set<ObjectKey>>()
 
   #changes = 0
 
-  /** `touch` hears of every service whose objects changed. */
-  constructor(touch: (service: ServiceKey) => void) {
-    this.#touch = (service) => {
+  /** `touch` hears of every service whose objects changed, and when the change behind it happened where that is new. */
+  constructor(touch: (service: ServiceKey, triggeredAtMs?: number) => void) {
+    this.#touch = (service, triggeredAtMs) => {
       this.#changes++
-      touch(service)
+      touch(service, triggeredAtMs)
     }
   }
 
@@ -67,14 +68,15 @@ export class ObjectStore {
   }
 
   /** A slice whose label names another service than before leaves the former one. */
-  putSlice(key: ObjectKey, service: ServiceKey, facts: SliceFacts): void {
+  putSlice(key: ObjectKey, service: ServiceKey, facts: SliceFacts, triggeredAtMs?: number): void {
     const former = this.#slices.get(key)
     if (former !== undefined && former.service !== service) this.#unlink(key, former.service)
-    this.#slices.set(key, { service, facts })
+    this.#slices.set(key, { service, facts, triggeredAtMs })
     const keys = this.#slicesOfService.get(service)
     if (keys === undefined) this.#slicesOfService.set(service, new Set([key]))
     else keys.add(key)
-    this.#touch(service)
+    // Seen again, as in every list, it is no news.
+    this.#touch(service, triggeredAtMs === former?.triggeredAtMs ? undefined : triggeredAtMs)
   }
 
   remove(kind: ObjectKind, key: ObjectKey): void {

@@ -15,6 +15,17 @@ export const SERVICE_NAME_LABEL = 'multicluster.kubernetes.io/service-name'
 export const SOURCE_CLUSTER_LABEL = 'multicluster.kubernetes.io/source-cluster'
 export const SUBMARINER_HEADLESS_LABEL = 'lighthouse.submariner.io/is-headless'
 
+/** When the change happened that made the slice what it is: the endpoint slice controller writes it, importers may copy it. */
+const TRIGGER_TIME_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time'
+
+/** Milliseconds of the Unix epoch at the change behind a slice, as its source cluster's clock has it; undefined when it does not say. */
+export function triggeredAtMsOf(object: unknown): number | undefined {
+  const annotations = fieldsOf(fieldsOf(fieldsOf(object)['metadata'])['annotations'])
+  const text = annotations[TRIGGER_TIME_ANNOTATION]
+  const atMs = typeof text === 'string' ? Date.parse(text) : Number.NaN
+  return Number.isNaN(atMs) ? undefined : atMs
+}
+
 /** What an object said. `facts` is undefined when it is of no use to DNS; the object then counts as not there. */
 export interface Reading<Facts> {
   readonly facts: Facts | undefined

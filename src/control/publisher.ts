@@ -26,8 +26,8 @@ export interface PublisherParts {
   recordsOf(service: ServiceKey): ServiceRecords | undefined
   /** Names whose answers changed in this turn: the packet cache forgets them. Called in the turn of the change. */
   onNamesChanged(names: readonly RelativeName[]): void
-  /** A service whose names changed: milliseconds of the monotonic clock at its first touch and now. */
-  onPublished?(service: ServiceKey, touchedAtMs: number, publishedAtMs: number): void
+  /** A service whose names changed. */
+  onPublished?(service: ServiceKey, publication: Publication): void
   /** A calculation that threw: our own mistake, told and never allowed to stop the other services. */
   onFailure(service: ServiceKey, failure: unknown): void
   /** The share of the event loop that publications have: what is left when it is spent waits for a later turn. */
@@ -38,9 +38,20 @@ export interface PublisherParts {
   nowMs(): number
 }
 
+export interface Publication {
+  /** Milliseconds from the first touch to now. */
+  readonly waitedMs: number
+  /** Milliseconds of the Unix epoch at the changes that are published with it, where objects say so; bounded. */
+  readonly triggeredAtMs: readonly number[]
+}
+
+/** Changes of one publication whose time is kept. */
+const TRIGGERS_MAX = 100
+
 interface Touch {
   readonly number: number
   readonly atMs: number
+  readonly triggeredAtMs: number[]
 }
 
 interface Waiter {
@@ -76,10 +87,15 @@ export class Publisher {
   }
 
   /** Called for every object that changed; cheap, so that a thousand slices of one service cost one publication. */
-  touch(service: ServiceKey): void {
-    if (this.#touched.has(service)) return
-    this.#touched.set(service, { number: ++this.#touches, atMs: this.#parts.nowMs() })
-    this.#plan()
+  touch(service: ServiceKey, triggeredAtMs?: number): void {
+    let touch = this.#touched.get(service)
+    if (touch === undefined) {
+      touch = { number: ++this.#touches, atMs: this.#parts.nowMs(), triggeredAtMs: [] }
+      this.#touched.set(service, touch)
+      this.#plan()
+    }
+    if (triggeredAtMs !== undefined && touch.triggeredAtMs.length < TRIGGERS_MAX)
+      touch.triggeredAtMs.push(triggeredAtMs)
   }
 
   /** Calls back when everything touched so far is published: at once when nothing waits. */
@@ -142,7 +158,8 @@ export class Publisher {
       if (names.length === 0) return
       for (const name of names) changed.push(name)
       this.#publications++
-      this.#parts.onPublished?.(service, touch.atMs, this.#parts.nowMs())
+      const { atMs, triggeredAtMs } = touch
+      this.#parts.onPublished?.(service, { waitedMs: this.#parts.nowMs() - atMs, triggeredAtMs })
     } catch (failure) {
       this.#parts.onFailure(service, failure)
     }

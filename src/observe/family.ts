@@ -11,6 +11,7 @@ export interface Scrape {
   readonly traffic: Traffic
   readonly exchanges: readonly UpstreamExchanges[]
   readonly programming: readonly { readonly serviceKind: string; readonly durations: HistogramCounts }[]
+  readonly publications: HistogramCounts
   readonly plugins: ReturnType<MetricSources['plugins']>
   readonly cache: ReturnType<MetricSources['cache']>
   readonly zone: ReturnType<MetricSources['zone']>

@@ -24,6 +24,8 @@ export interface Metrics {
   readonly upstreamObserver: ExchangeCounters
   /** Seconds from an object's change to the first answer that knows it. */
   dnsProgrammed(serviceKind: ServiceKind, seconds: number): void
+  /** Seconds from the arrival of an object's change to its publication. */
+  zonePublished(seconds: number): void
   /** The text of one scrape. */
   render(): Promise<string>
 }
@@ -49,6 +51,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     serviceKind,
     counts: new Float64Array(histogramSlots(PROGRAMMING_BOUNDS)),
   }))
+  const publications = new Float64Array(histogramSlots(PROGRAMMING_BOUNDS))
   const read = (): Scrape => ({
     build: sources.build,
     traffic: trafficOf(sources.labels, sources.trafficBlocks()),
@@ -57,6 +60,7 @@ export function createMetrics(sources: MetricSources): Metrics {
       serviceKind,
       durations: histogramAt(counts, 0, PROGRAMMING_BOUNDS),
     })),
+    publications: histogramAt(publications, 0, PROGRAMMING_BOUNDS),
     plugins: sources.plugins(),
     cache: sources.cache(),
     zone: sources.zone(),
@@ -74,6 +78,9 @@ export function createMetrics(sources: MetricSources): Metrics {
   return {
     contentType: registry.contentType,
     upstreamObserver: exchanges,
+    zonePublished(seconds) {
+      observe(publications, 0, PROGRAMMING_BOUNDS, seconds)
+    },
     dnsProgrammed(serviceKind, seconds) {
       observe(programming[SERVICE_KINDS.indexOf(serviceKind)]!.counts, 0, PROGRAMMING_BOUNDS, seconds)
     },

@@ -1,6 +1,7 @@
 /** The families that nobody else has: `nodelocal_mcs_*`. What each means to an operator is in `docs/operations.md`. */
 
-import { byKey, counter, type Family, gauge, only, type Sample } from './family.ts'
+import { PROGRAMMING_BOUNDS } from './coredns-families.ts'
+import { byKey, counter, type Family, gauge, histogram, only, type Sample } from './family.ts'
 
 export const OWN_FAMILIES: readonly Family[] = [
   gauge('nodelocal_mcs_zone_synced', '1 once the zone knows all objects.', [], ({ zone }) =>
@@ -22,6 +23,13 @@ export const OWN_FAMILIES: readonly Family[] = [
   ),
   counter('nodelocal_mcs_zone_ignored_objects_total', 'Objects or parts left out.', ['reason'], ({ zone }) =>
     byKey('reason', zone.ignoredObjects),
+  ),
+  histogram(
+    'nodelocal_mcs_zone_publication_seconds',
+    'Seconds from the arrival of a change to its publication.',
+    [],
+    PROGRAMMING_BOUNDS,
+    ({ publications }) => [{ labels: {}, histogram: publications }],
   ),
   gauge('nodelocal_mcs_zone_last_event_age_seconds', 'Seconds since the source of objects spoke.', [], ({ zone }) =>
     zone.lastEventAgeSeconds === undefined ? [] : only(zone.lastEventAgeSeconds),

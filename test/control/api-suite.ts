@@ -157,6 +157,31 @@ export function zoneFollows(name: string, start: () => Promise<ApiUnderTest>): v
       await until('it is no slice of ours', () => addressesOf('b') === undefined)
     })
 
+    test('a change is measured once, from its arrival and from the time that its slice tells', async (t) => {
+      const changed = (name: string, addresses: string[], secondsAgo: number): KubernetesObject => {
+        const made = slice(name, 'db', addresses)
+        const at = new Date(Date.now() - secondsAgo * 1000).toISOString()
+        const annotations = { 'endpoints.kubernetes.io/last-change-trigger-time': at }
+        return { ...made, metadata: { ...made.metadata, annotations } }
+      }
+      const first = changed('db-1', ['10.1.0.1'], 1000)
+      const api = await opened(headless('db'), first)
+      const { addressesOf, published, programmed } = await followUntilSynced(t, api.kubeconfig)
+      // What was there before took no time of ours.
+      assert.deepEqual([published, programmed], [[], []])
+      await api.put(changed('db-2', ['10.1.0.2'], 100))
+      await until('the change is published', () => addressesOf('db')?.length === 2)
+      // Changed without a new time, from a clock that is ahead, and without any time.
+      await api.put({ ...first, endpoints: [{ addresses: ['10.1.0.9'] }] })
+      await until('the change is published', () => addressesOf('db')?.includes('10.1.0.9') === true)
+      await api.put(changed('db-3', ['10.1.0.3'], -1000))
+      await api.put(slice('db-4', 'db', ['10.1.0.4']))
+      await until('the changes are published', () => addressesOf('db')?.length === 4)
+      assert.ok(published.length >= 3 && published.every((seconds) => seconds >= 0), String(published))
+      assert.equal(programmed.length, 1)
+      assert.ok(programmed[0]! >= 100, String(programmed))
+    })
+
     test('slices of local services are not even asked for', async (t) => {
       const local = slice('web-abc', 'web', ['10.9.0.1'])
       const api = await opened(headless('web'), {

@@ -21,6 +21,9 @@ export interface Stage {
   readonly changes: (readonly string[])[]
   /** States of the zone in their order, the first one (unsynced) excepted. */
   readonly states: ZoneState[]
+  /** Seconds of every measured change, from its arrival and from its source. */
+  readonly published: number[]
+  readonly programmed: number[]
   /** Addresses at `service.namespace` (A), as dotted quads in order; undefined when the name does not exist. */
   addressesOf(service: string, namespace?: string): string[] | undefined
 }
@@ -30,6 +33,8 @@ export function newStage(): Stage {
   const log: LogLine[] = []
   const changes: (readonly string[])[] = []
   const states: ZoneState[] = []
+  const published: number[] = []
+  const programmed: number[] = []
   const into = (level: LogLine['level']) => (event: string, fields: LogLine['fields']) =>
     void log.push({ level, event, fields })
   const parts: ControlParts = {
@@ -39,7 +44,9 @@ export function newStage(): Stage {
     onZoneStateChanged: (state) => void states.push(state),
     soon: setImmediate,
     nowMs: () => performance.now(),
-    nowSeconds: () => Math.floor(Date.now() / 1000),
+    onPublished: (seconds) => void published.push(seconds),
+    onProgrammed: (_, seconds) => void programmed.push(seconds),
+    nowSeconds: () => Date.now() / 1000,
     chance: Math.random,
   }
   const addressesOf = (service: string, namespace = 'demo'): string[] | undefined =>
@@ -48,7 +55,7 @@ export function newStage(): Stage {
       ?.find((rrset) => rrset.type === RecordType.A)
       ?.rdata.map((rdata) => [...Buffer.from(rdata, 'latin1')].join('.'))
       .sort()
-  return { zone, log, parts, changes, states, addressesOf }
+  return { zone, log, parts, changes, states, published, programmed, addressesOf }
 }
 
 export const SETTINGS: ControlSettings = {
