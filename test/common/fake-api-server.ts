@@ -91,6 +91,8 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
     const { verb, group, version, query } = target
     const met = { verb, resource: target.resource }
     await faults.untilReleased(met)
+    // The client may have gone meanwhile, and would leave a watch that nobody closes.
+    if (!writer.isOpen) return
     checkAccess(entry)
     const refused = faults.refusalOf(met)
     if (refused !== undefined) throw refused

@@ -14,7 +14,7 @@ import type { ApiUnderTest, KubernetesObject } from '../common/api-under-test.ts
 import { askTcp, askUdp } from '../common/ask.ts'
 import { startFakeApiServer } from '../common/fake-api-server.ts'
 import { realApiServerFolder, startRealApiServer } from '../common/real-api-server.ts'
-import { checkVector, readVectors, responseFromBytes, type VectorResponse } from '../common/vectors.ts'
+import { responseFromBytes, type VectorResponse } from '../common/vectors.ts'
 import { queryBytes } from '../common/zone-server.ts'
 
 const EXAMPLES = ['web.yaml', 'db.yaml'].flatMap((file) => {
@@ -99,6 +99,44 @@ for (const { what, start } of apis) {
         1_000,
         () => agent.output(),
       )
+      const metrics = await agent.metrics()
+      assert.ok(Number(/^nodelocal_mcs_zone_publication_seconds_count (\d+)/m.exec(metrics)?.[1]) >= 3)
+    })
+
+    test('measures how long a change took that says when it was', async () => {
+      const name = 'queue.shop.svc.clusterset.local'
+      const at = new Date(Date.now() - 1_000).toISOString()
+      await api.apply({ ...importOf('queue', '10.42.0.98'), spec: { type: 'Headless', ports: [] } })
+      await api.apply({
+        apiVersion: 'discovery.k8s.io/v1',
+        kind: 'EndpointSlice',
+        metadata: {
+          namespace: 'shop',
+          name: 'queue-1',
+          labels: {
+            'multicluster.kubernetes.io/service-name': 'queue',
+            'multicluster.kubernetes.io/source-cluster': 'east',
+          },
+          annotations: { 'endpoints.kubernetes.io/last-change-trigger-time': at },
+        },
+        addressType: 'IPv4',
+        endpoints: [{ addresses: ['10.1.0.98'] }],
+        ports: [],
+      })
+      await until(
+        async () => (await data(name, 'A')).join() === '10.1.0.98',
+        5_000,
+        () => agent.output(),
+      )
+      const family = 'coredns_kubernetes_dns_programming_duration_seconds'
+      const read = async (what: string): Promise<number> =>
+        Number(
+          new RegExp(`^${family}_${what}\\{service_kind="headless_with_selector"\\} (\\S+)`, 'm').exec(
+            await agent.metrics(),
+          )?.[1],
+        )
+      assert.equal(await read('count'), 1)
+      assert.ok((await read('sum')) >= 1)
     })
 
     test('denies the zone while the CRDs are absent, stays ready, and notices their return', async () => {
@@ -114,30 +152,6 @@ for (const { what, start } of apis) {
     })
   })
 }
-
-suite('the tables of the zone, from the in-repo API server', () => {
-  for (const name of ['cluster-set-ip', 'headless']) {
-    test(`${name}: every row`, async (t) => {
-      const table = readVectors(`clusterset/${name}`)
-      const api = await startFakeApiServer({ crdVersions: ['v1beta1', 'v1alpha1'] })
-      t.after(() => api.stop())
-      await api.applyMany(table.objects as KubernetesObject[])
-      const agent = await startAgentProcess({
-        clusterset: { source: 'kubernetes', kubernetes: { kubeconfig: await api.kubeconfig() } },
-        forward: [],
-      })
-      t.after(() => agent.stop())
-      await until(
-        async () => (await agent.health('/readyz')).status === 200,
-        20_000,
-        () => agent.output(),
-      )
-      for (const vector of table.cases) {
-        await checkVector(vector, async (question) => responseFromBytes(await askUdp(agent.port, queryBytes(question))))
-      }
-    })
-  }
-})
 
 test('lives and serves other names while the API server is away, and says SERVFAIL to names it cannot know yet', async (t) => {
   const agent = await startAgentProcess({
