@@ -12,6 +12,8 @@ import { encode } from 'dns-packet'
 export interface Server {
   readonly name: string
   readonly port: number
+  /** For profilers. */
+  readonly pid: number
   /** User and system time of all threads so far, in microseconds. */
   cpuMicros(): number
   /** Resident memory in MiB, now and at the most so far. */
@@ -51,6 +53,7 @@ async function start(
   return {
     name,
     port,
+    pid: child.pid!,
     // The scheduler's own account in nanoseconds: the ticks of /proc/PID/stat are ten milliseconds long.
     cpuMicros: () => {
       const threads = readdirSync(`/proc/${child.pid}/task`)
