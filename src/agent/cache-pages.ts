@@ -54,7 +54,7 @@ function told(entry: CacheEntry, parts: CachePagesParts): Record<string, unknown
   const age = now - entry.keptAtSeconds
   return {
     type: typeName(type),
-    rcode: rcodeName(entry.answer.rcode),
+    rcode: rcodeName(entry.rcode),
     kind: entry.kind,
     freshness: FRESHNESS_NAMES[freshnessOf(entry, now, parts.maxStaleSeconds())],
     ageSeconds: Math.floor(age),
@@ -65,7 +65,7 @@ function told(entry: CacheEntry, parts: CachePagesParts): Record<string, unknown
     dnssecOk,
     checkingDisabled,
     recursionDesired,
-    octets: entry.answer.message.length,
+    octets: entry.octets,
   }
 }
 

@@ -37,8 +37,12 @@ export interface Resolution {
   readonly source: AnswerSource
 }
 
-/** What happened on the way, to be counted. */
-export interface ResolveObserver {
+/** Who asks: told the resolution or the failure, exactly one of them once, perhaps before `resolve` returns. */
+export interface ResolveListener {
+  resolved(resolution: Resolution): void
+  /** We are wrong: an exception on the way. */
+  failed(error: unknown): void
+  // What happened on the way, to be counted.
   cacheHit(kind: 'success' | 'denial'): void
   cacheMiss(): void
   staleServed(): void
@@ -96,12 +100,20 @@ export class Resolver {
     return this.#routes.find(name)
   }
 
-  /** The answer to a question, from the nearest place that has one. */
-  resolve(
-    question: UpstreamQuestion,
-    route: Route | undefined,
-    observer: ResolveObserver,
-  ): Resolution | Promise<Resolution> {
+  /** The answer to a question, from the nearest place that has one. Throws nothing. */
+  resolve(question: UpstreamQuestion, route: Route | undefined, listener: ResolveListener): void {
+    let resolution: Resolution | undefined
+    try {
+      resolution = this.#atOnce(question, route, listener)
+    } catch (error) {
+      listener.failed(error)
+      return
+    }
+    if (resolution !== undefined) listener.resolved(resolution)
+  }
+
+  /** What is known already; undefined where the listener is told later. */
+  #atOnce(question: UpstreamQuestion, route: Route | undefined, listener: ResolveListener): Resolution | undefined {
     if (route === undefined) return local(authoredAnswer(question, Rcode.Refused, [], NO_ROUTE))
     if (route.kind === 'zone') return { answer: route.answer(question), ttls: TTLS_AS_THEY_ARE, source: 'clusterset' }
     if (route.kind === 'special') return local(specialAnswer(question, route.special))
@@ -109,21 +121,31 @@ export class Resolver {
       return local(authoredAnswer(question, Rcode.NxDomain, []))
     }
     const key = keyOf(route.id, question)
-    const now = this.#parts.nowSeconds()
     const kept = this.#parts.recordCache.find(key)
     if (kept !== undefined) {
+      const now = this.#parts.nowSeconds()
       const freshness = freshnessOf(kept, now, this.#parts.serveStale?.maxStaleSeconds ?? 0)
       if (freshness === Freshness.Fresh) {
-        observer.cacheHit(kept.kind === 'positive' ? 'success' : 'denial')
-        this.#prefetchIfDue(key, kept, question, route, now, observer)
+        listener.cacheHit(kept.kind === 'positive' ? 'success' : 'denial')
+        this.#prefetchIfDue(key, kept, question, route, now, listener)
         return this.#fromCache(kept, now)
       }
       if (freshness === Freshness.Stale && kept.kind !== 'failure') {
-        return this.#staleOrFresh(key, kept, question, route, observer)
+        return this.#staleOrFresh(key, kept, question, route, listener)
       }
     }
-    observer.cacheMiss()
-    return route.upstreams.forward(question).then((result) => this.#learn(key, question, route, result))
+    listener.cacheMiss()
+    route.upstreams.forward(question, (result) => {
+      let resolution: Resolution
+      try {
+        resolution = this.#learn(key, question, route, result)
+      } catch (error) {
+        listener.failed(error)
+        return
+      }
+      listener.resolved(resolution)
+    })
+    return undefined
   }
 
   /** RFC 8767 section 5: the upstream has `clientTimeoutMs` to be better than the stale answer. */
@@ -132,50 +154,61 @@ export class Resolver {
     kept: CacheEntry,
     question: UpstreamQuestion,
     route: Route & { kind: 'forward' },
-    observer: ResolveObserver,
-  ): Resolution | Promise<Resolution> {
-    const { serveStale } = this.#parts
+    listener: ResolveListener,
+  ): Resolution | undefined {
     const refresh = this.#refreshOf(key)
-    const now = this.#parts.nowSeconds()
     const stale = (): Resolution => {
-      observer.staleServed()
+      listener.staleServed()
       return staleResolution(kept)
     }
-    if (now - refresh.failedAtSeconds < STALE_RECHECK_SECONDS) {
-      observer.cacheHit(kept.kind === 'positive' ? 'success' : 'denial')
+    if (this.#parts.nowSeconds() - refresh.failedAtSeconds < STALE_RECHECK_SECONDS) {
+      listener.cacheHit(kept.kind === 'positive' ? 'success' : 'denial')
       return stale()
     }
-    observer.cacheMiss()
-    refresh.isUnderWay = true
-    const fresh = route.upstreams.forward(question).then((result) => {
-      refresh.isUnderWay = false
-      if (isFailure(result)) {
-        this.#rememberFailure(refresh, result)
-        return undefined
-      }
-      this.#refreshes.delete(key)
-      return this.#learn(key, question, route, result)
+    listener.cacheMiss()
+    let isSettled = false
+    const cancel = this.#parts.after(this.#parts.serveStale?.clientTimeoutMs ?? 0, () => {
+      isSettled = true
+      listener.resolved(stale())
     })
-    return new Promise((settle, fail) => {
-      let isSettled = false
-      const cancel = this.#parts.after(serveStale?.clientTimeoutMs ?? 0, () => {
-        isSettled = true
-        settle(stale())
-      })
-      fresh.then(
-        (resolution) => {
-          if (isSettled) return
-          cancel()
-          settle(resolution ?? stale())
-        },
-        (error: unknown) => {
+    this.#refresh(key, question, route, refresh, (resolution, error) => {
+      if (isSettled) {
+        // Whoever waited has the stale answer already.
+        if (error !== undefined) this.#parts.onPanic(error, question)
+        return
+      }
+      cancel()
+      if (error !== undefined) listener.failed(error)
+      else listener.resolved(resolution ?? stale())
+    })
+    return undefined
+  }
+
+  /** Asks anew for what is kept. `done` is told what is better than that, nothing, or our own mistake. */
+  #refresh(
+    key: CacheKey,
+    question: UpstreamQuestion,
+    route: Route & { kind: 'forward' },
+    refresh: Refresh,
+    done: (resolution: Resolution | undefined, error?: unknown) => void,
+  ): void {
+    refresh.isUnderWay = true
+    route.upstreams.forward(question, (result) => {
+      let resolution: Resolution | undefined
+      try {
+        refresh.isUnderWay = false
+        if (isFailure(result)) {
+          this.#rememberFailure(refresh, result)
+        } else {
           this.#refreshes.delete(key)
-          cancel()
-          // Whoever waited has the stale answer already, or else fails with this.
-          if (isSettled) this.#parts.onPanic(error, question)
-          else fail(error)
-        },
-      )
+          resolution = this.#learn(key, question, route, result)
+        }
+      } catch (error) {
+        this.#refreshes.delete(key)
+        done(undefined, error)
+        return
+      }
+      done(resolution)
     })
   }
 
@@ -185,28 +218,15 @@ export class Resolver {
     question: UpstreamQuestion,
     route: Route & { kind: 'forward' },
     now: number,
-    observer: ResolveObserver,
+    listener: ResolveListener,
   ): void {
     if (!this.#parts.prefetch || kept.kind === 'failure' || !isDueForPrefetch(kept, kept.hits, now)) return
     const refresh = this.#refreshOf(key)
     if (refresh.isUnderWay || now - refresh.failedAtSeconds < 1) return
-    refresh.isUnderWay = true
-    observer.prefetched()
-    route.upstreams
-      .forward(question)
-      .then((result) => {
-        if (isFailure(result)) {
-          refresh.isUnderWay = false
-          this.#rememberFailure(refresh, result)
-          return
-        }
-        this.#refreshes.delete(key)
-        this.#learn(key, question, route, result)
-      })
-      .catch((error: unknown) => {
-        this.#refreshes.delete(key)
-        this.#parts.onPanic(error, question)
-      })
+    listener.prefetched()
+    this.#refresh(key, question, route, refresh, (_resolution, error) => {
+      if (error !== undefined) this.#parts.onPanic(error, question)
+    })
   }
 
   #rememberFailure(refresh: Refresh, result: ForwardResult): void {
@@ -284,10 +304,7 @@ export class Resolver {
 
   #fromCache(kept: CacheEntry, now: number): Resolution {
     const age = Math.max(0, Math.floor(now - kept.keptAtSeconds))
-    const answer =
-      kept.kind === 'failure'
-        ? { ...kept.answer, extendedErrors: [...kept.answer.extendedErrors, CACHED_ERROR] }
-        : kept.answer
+    const answer = kept.kind === 'failure' ? withError(kept.answer, CACHED_ERROR) : kept.answer
     return { answer, ttls: this.#view(kept.kind, kept.lifetimeSeconds, age), source: 'cache' }
   }
 
@@ -303,10 +320,14 @@ function local(answer: Answer): Resolution {
   return { answer, ttls: TTLS_AS_THEY_ARE, source: 'local' }
 }
 
+function withError(answer: Answer, error: ExtendedError): Answer {
+  return { ...answer, extendedErrors: [...answer.extendedErrors, error] }
+}
+
 function staleResolution(kept: CacheEntry): Resolution {
-  const error = kept.kind === 'positive' || kept.answer.rcode !== Rcode.NxDomain ? STALE : STALE_NAME_ERROR
+  const error = kept.rcode !== Rcode.NxDomain ? STALE : STALE_NAME_ERROR
   return {
-    answer: { ...kept.answer, extendedErrors: [...kept.answer.extendedErrors, error] },
+    answer: withError(kept.answer, error),
     ttls: STALE_TTLS,
     source: 'cache',
   }

@@ -22,7 +22,7 @@ import {
 import { rotateAddresses } from '../dns/wire/rotate.ts'
 import type { UpstreamQuestion } from '../dns/wire/upstream-query.ts'
 import { type Arrival, Transport } from './query-handler.ts'
-import type { AnswerSource, Resolution, ResolveObserver, Resolver } from './resolve.ts'
+import type { AnswerSource, Resolution, ResolveListener, Resolver } from './resolve.ts'
 
 /** What is counted of every query. `cell` stands for one pair of server and zone. */
 export interface TrafficObserver {
@@ -88,9 +88,11 @@ interface Departure {
 export class SlowPath {
   readonly #parts: SlowPathParts
   #rotation = 0
+  readonly #tcpLimits: ResponseLimits
 
   constructor(parts: SlowPathParts) {
     this.#parts = parts
+    this.#tcpLimits = { octetsMax: TCP_OCTETS_MAX, keepaliveDeciseconds: parts.keepaliveDeciseconds }
   }
 
   /** The handler of every listener. Throws nothing: what escaped from here would end the process, and the node's DNS with it. */
@@ -118,30 +120,20 @@ export class SlowPath {
   }
 
   #take(arrival: Arrival, query: Query, startedAt: number): void {
-    const queryOctets = arrival.message.length
-    let cell = 0
-    let resolution: Resolution | Promise<Resolution>
     try {
       const resolver = this.#parts.resolver()
       const route = resolver.routeOf(query.question.name)
-      cell = this.#parts.traffic.cellOf(arrival.server, route?.label ?? DROPPED_ZONE)
-      this.#countRequest(cell, arrival, query, queryOctets)
-      resolution = resolver.resolve(upstreamQuestionOf(query), route, this.#observerOf(cell))
+      const cell = this.#parts.traffic.cellOf(arrival.server, route?.label ?? DROPPED_ZONE)
+      this.#countRequest(cell, arrival, query, arrival.message.length)
+      const waiting = new WaitingQuery(this, this.#parts.traffic, arrival, query, cell, startedAt)
+      resolver.resolve(upstreamQuestionOf(query), route, waiting)
     } catch (error) {
-      this.#fail(arrival, query, error, startedAt)
-      return
-    }
-    if (resolution instanceof Promise) {
-      resolution.then(
-        (late) => this.#respond(arrival, query, late, cell, startedAt),
-        (error: unknown) => this.#fail(arrival, query, error, startedAt),
-      )
-    } else {
-      this.#respond(arrival, query, resolution, cell, startedAt)
+      this.fail(arrival, query, error, startedAt)
     }
   }
 
-  #respond(arrival: Arrival, query: Query, resolution: Resolution, cell: number, startedAt: number): void {
+  /** For the queries that wait: sends what was found. */
+  respond(arrival: Arrival, query: Query, resolution: Resolution, cell: number, startedAt: number): void {
     const { ttls, source } = resolution
     // Over TCP nobody asks again: part of an answer would be taken for the whole of it.
     const isUseless = arrival.transport === Transport.Tcp && (resolution.answer.flags & Flag.Truncated) !== 0
@@ -152,7 +144,7 @@ export class SlowPath {
       const isUpstreamAnswer = source === 'cache' || source === 'forward'
       if (isUpstreamAnswer && this.#parts.rotates()) rotateAddresses(response, this.#rotation++)
     } catch (error) {
-      this.#fail(arrival, query, error, startedAt)
+      this.fail(arrival, query, error, startedAt)
       return
     }
     this.#send({ arrival, query, response, rcode: answer.rcode, source, cell, startedAt })
@@ -169,7 +161,7 @@ export class SlowPath {
   }
 
   /** We are wrong: that one query gets SERVFAIL, and the log a stack. */
-  #fail(arrival: Arrival, query: Query, error: unknown, startedAt: number): void {
+  fail(arrival: Arrival, query: Query, error: unknown, startedAt: number): void {
     this.#panic(error, questionText(query))
     const answer = authoredAnswer(query.question, Rcode.ServFail, [])
     const response = responseTo(query, answer, TTLS_AS_THEY_ARE, this.#limitsOf(arrival, query))
@@ -205,20 +197,10 @@ export class SlowPath {
     this.#parts.traffic.request(cell, arrival.transport, arrival.family, type, octets, dnssecOk)
   }
 
-  #observerOf(cell: number): ResolveObserver {
-    const { traffic } = this.#parts
-    return {
-      cacheHit: (kind) => traffic.cacheHit(cell, kind),
-      cacheMiss: () => traffic.cacheMiss(cell),
-      staleServed: () => traffic.staleServed(cell),
-      prefetched: () => traffic.prefetched(cell),
-    }
-  }
-
   #limitsOf(arrival: Arrival, query: Query): ResponseLimits {
     return arrival.transport === Transport.Udp
       ? { octetsMax: udpOctetsMax(query.edns), keepaliveDeciseconds: undefined }
-      : { octetsMax: TCP_OCTETS_MAX, keepaliveDeciseconds: this.#parts.keepaliveDeciseconds }
+      : this.#tcpLimits
   }
 
   #log(
@@ -242,6 +224,56 @@ export class SlowPath {
       durationMs: Math.round(seconds * 1e6) / 1e3,
       sizeBytes: octets,
     })
+  }
+}
+
+/** A query that was taken and waits for its answer; counts what happens on the way. */
+class WaitingQuery implements ResolveListener {
+  readonly #slowPath: SlowPath
+  readonly #traffic: TrafficObserver
+  readonly #arrival: Arrival
+  readonly #query: Query
+  readonly #cell: number
+  readonly #startedAt: number
+
+  constructor(
+    slowPath: SlowPath,
+    traffic: TrafficObserver,
+    arrival: Arrival,
+    query: Query,
+    cell: number,
+    startedAt: number,
+  ) {
+    this.#slowPath = slowPath
+    this.#traffic = traffic
+    this.#arrival = arrival
+    this.#query = query
+    this.#cell = cell
+    this.#startedAt = startedAt
+  }
+
+  resolved(resolution: Resolution): void {
+    this.#slowPath.respond(this.#arrival, this.#query, resolution, this.#cell, this.#startedAt)
+  }
+
+  failed(error: unknown): void {
+    this.#slowPath.fail(this.#arrival, this.#query, error, this.#startedAt)
+  }
+
+  cacheHit(kind: 'success' | 'denial'): void {
+    this.#traffic.cacheHit(this.#cell, kind)
+  }
+
+  cacheMiss(): void {
+    this.#traffic.cacheMiss(this.#cell)
+  }
+
+  staleServed(): void {
+    this.#traffic.staleServed(this.#cell)
+  }
+
+  prefetched(): void {
+    this.#traffic.prefetched(this.#cell)
   }
 }
 

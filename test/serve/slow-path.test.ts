@@ -61,7 +61,7 @@ const forwardRoute = (result: ForwardResult): Route => ({
   kind: 'forward',
   label: '.',
   id: 0,
-  upstreams: { forward: () => Promise.resolve(result), stop: () => Promise.resolve() },
+  upstreams: { forward: (_question, tell) => tell(result), stop: () => Promise.resolve() },
 })
 /** Nobody can make a response of it. */
 const BROKEN = { ...authoredAnswer({ name: ROOT, type: 1, class: 1 }, 0, []), message: Buffer.alloc(3) }

@@ -13,9 +13,10 @@
 import { Rcode } from '../../dns/wire/header.ts'
 import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
 import { type Deadline, type DeadlineWheel, NOT_WAITING } from './deadline-wheel.ts'
-import type { ExchangeListener, ExchangeResult } from './exchange.ts'
+import type { ExchangeResult } from './exchange.ts'
 import type { ForwardResult } from './forwarder-contract.ts'
-import type { Upstream, UpstreamExchange } from './upstream.ts'
+import type { InFlightEntry } from './in-flight.ts'
+import type { TryListener, Upstream, UpstreamExchange } from './upstream.ts'
 
 /** Tries with one upstream for one question (RFC 9520 section 3.1). */
 export const TRIES_PER_UPSTREAM_MAX = 3
@@ -26,17 +27,15 @@ export const TRIES_MAX = 8
 /** The pause before an upstream that could not be reached is tried again, times the tries so far. */
 const UNREACHABLE_PAUSE_MS = 50
 
-export interface FlightSettings {
-  /** From the question to giving up, in milliseconds; below the 5 s after which stub resolvers ask again. */
-  readonly deadlineMs: number
-}
-
+/** The same for all flights of a group. */
 export interface FlightParts {
   readonly wheel: DeadlineWheel
   nowMs(): number
-  settled(result: ForwardResult): void
+  /** A question ended without a response in time. */
+  timedOut(): void
 }
 
+/** What is remembered of one upstream during a flight. */
 interface Candidate {
   readonly upstream: Upstream
   tries: number
@@ -44,36 +43,42 @@ interface Candidate {
   hasAnswered: boolean
 }
 
-export class Flight implements Deadline {
+export class Flight implements Deadline, TryListener {
   dueTick = NOT_WAITING
   before: Deadline | undefined
   after: Deadline | undefined
   readonly #question: UpstreamQuestion
-  readonly #settings: FlightSettings
+  /** From the question to giving up, in milliseconds; below the 5 s after which stub resolvers ask again. */
+  readonly #deadlineMs: number
   readonly #parts: FlightParts
+  readonly #entry: InFlightEntry
   readonly #candidates: Candidate[]
   readonly #startedMs: number
-  readonly #tries: Try[] = []
-  #openTries = 0
+  #tries = 0
+  /** Those that have not ended. */
+  readonly #open: UpstreamExchange[] = []
   #isSettled = false
   #hasTimedOut = false
   #lastResort: ForwardResult | undefined
   #lastFailure: string | undefined
   #isOverloaded = false
   /** Undefined between tries. */
-  #current: Try | undefined
+  #current: UpstreamExchange | undefined
 
   /** `upstreams` in the order in which they are to be asked; at least one. */
   constructor(
     question: UpstreamQuestion,
     upstreams: readonly Upstream[],
-    settings: FlightSettings,
+    deadlineMs: number,
     parts: FlightParts,
+    entry: InFlightEntry,
   ) {
     this.#question = question
-    this.#settings = settings
+    this.#deadlineMs = deadlineMs
     this.#parts = parts
-    this.#candidates = upstreams.map((upstream) => ({ upstream, tries: 0, hasAnswered: false }))
+    this.#entry = entry
+    this.#candidates = []
+    for (const upstream of upstreams) this.#candidates.push({ upstream, tries: 0, hasAnswered: false })
     this.#startedMs = parts.nowMs()
   }
 
@@ -87,7 +92,7 @@ export class Flight implements Deadline {
     this.#current = undefined
     if (current !== undefined) {
       this.#hasTimedOut = true
-      this.#lastFailure = `${current.candidate.upstream.to} timed out`
+      this.#lastFailure = `${current.upstream.to} timed out`
       current.isLate()
     }
     if (this.#leftMs() <= 0) this.#giveUp()
@@ -96,14 +101,13 @@ export class Flight implements Deadline {
     else this.#tryNext()
   }
 
-  /** For the tries of this flight. */
-  tryEnded(ended: Try, result: ExchangeResult): void {
-    this.#openTries--
-    const { candidate } = ended
+  tryEnded(ended: UpstreamExchange, result: ExchangeResult): void {
+    this.#open.splice(this.#open.indexOf(ended), 1)
     if (this.#isSettled) {
-      if (this.#openTries === 0) this.#parts.wheel.cancel(this)
+      if (this.#open.length === 0) this.#parts.wheel.cancel(this)
       return
     }
+    const candidate = this.#candidates.find(({ upstream }) => upstream === ended.upstream)!
     const isCurrent = this.#current === ended
     switch (result.kind) {
       case 'response': {
@@ -133,7 +137,7 @@ export class Flight implements Deadline {
         candidate.hasAnswered = true
     }
     // A late try that ends badly leaves the current one to its own fate.
-    if (isCurrent || this.#openTries === 0) this.#tryNext()
+    if (isCurrent || this.#open.length === 0) this.#tryNext()
   }
 
   #tryNext(): void {
@@ -141,23 +145,22 @@ export class Flight implements Deadline {
     const candidate = this.#next()
     if (candidate === undefined) {
       if (this.#lastResort !== undefined) this.#settle(this.#lastResort)
-      else if (this.#openTries === 0) this.#settle(this.#failure())
+      else if (this.#open.length === 0) this.#settle(this.#failure())
       else this.#parts.wheel.set(this, this.#leftMs())
       return
     }
     const timeoutMs = candidate.upstream.health.timeoutMs(candidate.tries)
     candidate.tries++
-    this.#openTries++
-    const next = new Try(this, candidate)
-    this.#tries.push(next)
-    this.#current = next
+    this.#tries++
     this.#parts.wheel.set(this, Math.min(timeoutMs, this.#leftMs()))
-    next.exchange = candidate.upstream.ask(this.#question, next)
+    const exchange = candidate.upstream.ask(this.#question, this)
+    this.#open.push(exchange)
+    this.#current = exchange
   }
 
   /** Those not asked yet in their order, then those with the fewest tries. */
   #next(): Candidate | undefined {
-    if (this.#tries.length >= TRIES_MAX) return undefined
+    if (this.#tries >= TRIES_MAX) return undefined
     let next: Candidate | undefined
     for (const candidate of this.#candidates) {
       if (candidate.hasAnswered || candidate.tries >= TRIES_PER_UPSTREAM_MAX) continue
@@ -173,47 +176,28 @@ export class Flight implements Deadline {
   }
 
   #leftMs(): number {
-    return this.#startedMs + this.#settings.deadlineMs - this.#parts.nowMs()
+    return this.#startedMs + this.#deadlineMs - this.#parts.nowMs()
   }
 
   #settle(result: ForwardResult): void {
     this.#isSettled = true
     this.#current = undefined
-    if (this.#openTries === 0) this.#parts.wheel.cancel(this)
+    if (this.#open.length === 0) this.#parts.wheel.cancel(this)
     else this.#parts.wheel.set(this, Math.max(0, this.#leftMs()))
-    this.#parts.settled(result)
+    if (result.kind === 'failure' && result.reason === 'timeout') this.#parts.timedOut()
+    this.#entry.settle(result)
   }
 
   #giveUp(): void {
-    for (const { exchange } of this.#tries) exchange?.abandon()
-    this.#openTries = 0
+    for (const exchange of this.#open) exchange.abandon()
+    this.#open.length = 0
     this.#hasTimedOut = true
     if (!this.#isSettled) this.#settle(this.#lastResort ?? this.#failure())
   }
 
   #failure(): ForwardResult {
     const reason = this.#hasTimedOut ? 'timeout' : this.#isOverloaded ? 'overloaded' : 'unreachable'
-    return { kind: 'failure', reason, detail: this.#lastFailure ?? `no response in ${this.#settings.deadlineMs} ms` }
-  }
-}
-
-/** One try and the upstream it is with. */
-class Try implements ExchangeListener {
-  readonly candidate: Candidate
-  exchange: UpstreamExchange | undefined
-  readonly #flight: Flight
-
-  constructor(flight: Flight, candidate: Candidate) {
-    this.#flight = flight
-    this.candidate = candidate
-  }
-
-  isLate(): void {
-    this.exchange?.isLate()
-  }
-
-  exchangeEnded(result: ExchangeResult): void {
-    this.#flight.tryEnded(this, result)
+    return { kind: 'failure', reason, detail: this.#lastFailure ?? `no response in ${this.#deadlineMs} ms` }
   }
 }
 

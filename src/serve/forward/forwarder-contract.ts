@@ -12,9 +12,12 @@ export type ForwardResult =
       readonly detail: string
     }
 
+/** Told a result once, perhaps before `forward` returns; must not throw, for others wait behind it. */
+export type ForwardListener = (result: ForwardResult) => void
+
 /** The upstreams of one route. Identical questions in flight share one upstream query. */
 export interface UpstreamGroup {
-  forward(question: UpstreamQuestion): Promise<ForwardResult>
+  forward(question: UpstreamQuestion, listener: ForwardListener): void
   /** Closes connections when nothing is under way any more, at the latest after `drainMs`. */
   stop(drainMs: number): Promise<void>
 }

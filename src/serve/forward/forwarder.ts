@@ -13,9 +13,9 @@ import {
   type UpstreamTransport,
   upstreamKey,
 } from './exchange.ts'
-import { Flight } from './flight.ts'
-import type { ForwardResult, UpstreamGroup } from './forwarder-contract.ts'
-import { InFlight, WAITERS_MAX } from './in-flight.ts'
+import { Flight, type FlightParts } from './flight.ts'
+import type { ForwardListener, ForwardResult, UpstreamGroup } from './forwarder-contract.ts'
+import { InFlight, type InFlightEntry, Join, WAITERS_MAX } from './in-flight.ts'
 import { CONNECTION_LIMITS, type ConnectionLimits } from './tcp-exchange.ts'
 import { Upstream, type UpstreamStatus } from './upstream.ts'
 
@@ -98,11 +98,14 @@ const LOOP_QUESTION = {
   dnssecOk: false,
 }
 
+const OVERLOADED: ForwardResult = { kind: 'failure', reason: 'overloaded', detail: 'limit of queries or waiters' }
+
 class Forwarder implements ForwardingGroup {
   readonly #settings: GroupSettings
   readonly #parts: GroupParts
   readonly #wheel: DeadlineWheel
   readonly #inFlight: InFlight
+  readonly #flightParts: FlightParts
   #upstreams: readonly Upstream[] = []
   readonly #leaving = new Set<Upstream>()
   readonly #counts = { mismatched: 0, malformed: 0, late: 0, timeouts: 0, healthcheckBroken: 0 }
@@ -114,6 +117,7 @@ class Forwarder implements ForwardingGroup {
     this.#settings = settings
     this.#parts = parts
     this.#wheel = new DeadlineWheel(parts.nowMs)
+    this.#flightParts = { wheel: this.#wheel, nowMs: parts.nowMs, timedOut: () => this.#counts.timeouts++ }
     this.#inFlight = new InFlight({
       queriesMax: settings.maxInFlight,
       waitersMax: settings.maxWaiters ?? WAITERS_MAX,
@@ -121,24 +125,19 @@ class Forwarder implements ForwardingGroup {
     this.use(settings.upstreams)
   }
 
-  forward(question: UpstreamQuestion): Promise<ForwardResult> {
+  forward(question: UpstreamQuestion, listener: ForwardListener): void {
     if (this.#upstreams.length === 0 || this.#isStopping) {
       const detail = this.#isStopping ? 'stopping' : 'the list of upstreams is empty'
-      return Promise.resolve({ kind: 'failure', reason: 'no-upstreams', detail })
+      listener({ kind: 'failure', reason: 'no-upstreams', detail })
+      return
     }
     if (this.#loopQuestions.size > 0 && this.#isOurs(question)) {
-      return Promise.resolve({ kind: 'failure', reason: 'no-upstreams', detail: 'the upstream asks us' })
+      listener({ kind: 'failure', reason: 'no-upstreams', detail: 'the upstream asks us' })
+      return
     }
-    const join = this.#inFlight.join(question)
-    switch (join.kind) {
-      case 'joined':
-        return join.result
-      case 'refused':
-        return Promise.resolve({ kind: 'failure', reason: 'overloaded', detail: `limit of ${join.limit}` })
-      case 'new':
-        this.#fly(question, join.entry.settle)
-        return join.entry.result
-    }
+    const joined = this.#inFlight.join(question, listener)
+    if (joined === Join.Refused) listener(OVERLOADED)
+    else if (joined !== Join.Joined) this.#fly(question, joined)
   }
 
   use(addresses: readonly UpstreamAddress[]): void {
@@ -189,28 +188,24 @@ class Forwarder implements ForwardingGroup {
     this.#wheel.stop()
   }
 
-  #fly(question: UpstreamQuestion, settle: (result: ForwardResult) => void): void {
-    const usable = this.#upstreams.filter(({ isLooping }) => !isLooping)
-    if (usable.length === 0) {
-      settle({ kind: 'failure', reason: 'no-upstreams', detail: 'all upstreams lead back to us' })
+  #fly(question: UpstreamQuestion, entry: InFlightEntry): void {
+    const candidates = this.#candidates()
+    if (candidates.length === 0) {
+      entry.settle({ kind: 'failure', reason: 'no-upstreams', detail: 'all upstreams lead back to us' })
       return
     }
-    const upstreams = orderUpstreams(usable, this.#parts.random)
-    if (upstreams[0]!.isDead) this.#counts.healthcheckBroken++
-    const flight = new Flight(
-      question,
-      upstreams,
-      { deadlineMs: this.#settings.deadlineMs ?? DEADLINE_MS },
-      {
-        wheel: this.#wheel,
-        nowMs: this.#parts.nowMs,
-        settled: (result) => {
-          if (result.kind === 'failure' && result.reason === 'timeout') this.#counts.timeouts++
-          settle(result)
-        },
-      },
+    if (candidates[0]!.isDead) this.#counts.healthcheckBroken++
+    new Flight(question, candidates, this.#settings.deadlineMs ?? DEADLINE_MS, this.#flightParts, entry).start()
+  }
+
+  /** Those that may be asked, the first to be asked first. */
+  #candidates(): readonly Upstream[] {
+    const upstreams = this.#upstreams
+    if (upstreams.length === 1) return upstreams[0]!.isLooping ? [] : upstreams
+    return orderUpstreams(
+      upstreams.filter(({ isLooping }) => !isLooping),
+      this.#parts.random,
     )
-    flight.start()
   }
 
   #isOurs({ name }: UpstreamQuestion): boolean {

@@ -5,7 +5,7 @@
  */
 
 import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
-import type { ForwardResult } from './forwarder-contract.ts'
+import type { ForwardListener, ForwardResult } from './forwarder-contract.ts'
 
 export interface InFlightLimits {
   /** Different questions asked at once. */
@@ -17,20 +17,35 @@ export interface InFlightLimits {
 /** Each waiter is a client's query kept in memory. */
 export const WAITERS_MAX = 10_000
 
-export type Join =
-  | { readonly kind: 'joined'; readonly result: Promise<ForwardResult> }
-  | { readonly kind: 'new'; readonly entry: InFlightEntry }
-  | { readonly kind: 'refused'; readonly limit: string }
+/** A question on its way and those who wait for it. */
+export class InFlightEntry {
+  readonly key: string
+  waiters = 1
+  readonly #first: ForwardListener
+  #others: ForwardListener[] | undefined
+  readonly #inFlight: InFlight
 
-export interface InFlightEntry {
-  readonly result: Promise<ForwardResult>
-  /** Gives all who wait the result, and lets the question be asked anew. Once. */
-  settle(result: ForwardResult): void
+  constructor(inFlight: InFlight, key: string, first: ForwardListener) {
+    this.#inFlight = inFlight
+    this.key = key
+    this.#first = first
+  }
+
+  add(listener: ForwardListener): void {
+    this.waiters++
+    if (this.#others === undefined) this.#others = [listener]
+    else this.#others.push(listener)
+  }
+
+  /** Lets the question be asked anew, and gives all who wait the result. Once. */
+  settle(result: ForwardResult): void {
+    this.#inFlight.remove(this)
+    this.#first(result)
+    if (this.#others !== undefined) for (const listener of this.#others) listener(result)
+  }
 }
 
-interface Entry extends InFlightEntry {
-  waiters: number
-}
+export const Join = { Joined: 0, Refused: 1 } as const
 
 export class InFlight {
   /** Questions that joined another's query, all time. */
@@ -38,7 +53,7 @@ export class InFlight {
   /** Questions refused because of a limit, all time. */
   rejected = 0
   readonly #limits: InFlightLimits
-  readonly #entries = new Map<string, Entry>()
+  readonly #entries = new Map<string, InFlightEntry>()
   readonly #idle: (() => void)[] = []
 
   constructor(limits: InFlightLimits) {
@@ -55,18 +70,20 @@ export class InFlight {
     return waiters
   }
 
-  /** Joins the query that asks the same, or begins one, if the limits allow. */
-  join(question: UpstreamQuestion): Join {
+  /** Joins the query that asks the same, or begins one, which is returned; refuses where a limit is reached. */
+  join(question: UpstreamQuestion, listener: ForwardListener): InFlightEntry | (typeof Join)[keyof typeof Join] {
     const key = keyOf(question)
     const entry = this.#entries.get(key)
     if (entry !== undefined) {
-      if (entry.waiters >= this.#limits.waitersMax) return this.#refuse('waiters')
-      entry.waiters++
+      if (entry.waiters >= this.#limits.waitersMax) return this.#refuse()
+      entry.add(listener)
       this.coalesced++
-      return { kind: 'joined', result: entry.result }
+      return Join.Joined
     }
-    if (this.#entries.size >= this.#limits.queriesMax) return this.#refuse('queries in flight')
-    return { kind: 'new', entry: this.#begin(key) }
+    if (this.#entries.size >= this.#limits.queriesMax) return this.#refuse()
+    const begun = new InFlightEntry(this, key, listener)
+    this.#entries.set(key, begun)
+    return begun
   }
 
   /** Resolves when nothing is in flight. */
@@ -79,25 +96,16 @@ export class InFlight {
     for (const entry of this.#entries.values()) entry.settle(result)
   }
 
-  #begin(key: string): Entry {
-    const { promise, resolve } = Promise.withResolvers<ForwardResult>()
-    const entry: Entry = {
-      waiters: 1,
-      result: promise,
-      settle: (result) => {
-        this.#entries.delete(key)
-        resolve(result)
-        if (this.#entries.size > 0 || this.#idle.length === 0) return
-        for (const isIdle of this.#idle.splice(0)) isIdle()
-      },
-    }
-    this.#entries.set(key, entry)
-    return entry
+  /** For an entry that is settled. */
+  remove(entry: InFlightEntry): void {
+    this.#entries.delete(entry.key)
+    if (this.#entries.size > 0 || this.#idle.length === 0) return
+    for (const isIdle of this.#idle.splice(0)) isIdle()
   }
 
-  #refuse(limit: string): Join {
+  #refuse(): typeof Join.Refused {
     this.rejected++
-    return { kind: 'refused', limit }
+    return Join.Refused
   }
 }
 

@@ -91,6 +91,13 @@ export interface UpstreamStatus {
   readonly late: number
 }
 
+/** Told once how a try ended, unless it was abandoned; never from within `ask`. */
+export interface TryListener {
+  tryEnded(ended: UpstreamExchange, result: ExchangeResult): void
+}
+
+const NOBODY: TryListener = { tryEnded() {} }
+
 export class Upstream implements OrderedUpstream {
   readonly to: string
   readonly health = new UpstreamHealth()
@@ -169,7 +176,7 @@ export class Upstream implements OrderedUpstream {
   }
 
   /** One try. The listener is called once unless the exchange is abandoned. */
-  ask(question: UpstreamQuestion, listener: ExchangeListener): UpstreamExchange {
+  ask(question: UpstreamQuestion, listener: TryListener): UpstreamExchange {
     return new UpstreamExchange(this, question, listener)
   }
 
@@ -289,7 +296,7 @@ export class Upstream implements OrderedUpstream {
    */
   #probe(): void {
     const loopQuestion = this.#probes++ % 2 === 0 ? this.parts.loopQuestion(this) : undefined
-    const exchange = this.ask(loopQuestion ?? this.#answeredQuestion ?? ROOT_SERVERS, { exchangeEnded() {} })
+    const exchange = this.ask(loopQuestion ?? this.#answeredQuestion ?? ROOT_SERVERS, NOBODY)
     this.#prober = setTimeout(() => {
       this.#prober = undefined
       exchange.abandon()
@@ -308,8 +315,7 @@ function isFormatRefusal(rcode: number): boolean {
 export class UpstreamExchange implements ExchangeListener {
   readonly upstream: Upstream
   readonly #question: UpstreamQuestion
-  readonly #startedMs: number
-  #listener: ExchangeListener | undefined
+  #listener: TryListener | undefined
   #open: OpenExchange
   #sentAtMs: number
   #isOverStream: boolean
@@ -317,12 +323,11 @@ export class UpstreamExchange implements ExchangeListener {
   #isRetryWithoutEdns = false
   #truncated: UpstreamResponse | undefined
 
-  constructor(upstream: Upstream, question: UpstreamQuestion, listener: ExchangeListener) {
+  constructor(upstream: Upstream, question: UpstreamQuestion, listener: TryListener) {
     this.upstream = upstream
     this.#question = question
     this.#listener = listener
-    this.#startedMs = upstream.parts.nowMs()
-    this.#sentAtMs = this.#startedMs
+    this.#sentAtMs = upstream.parts.nowMs()
     this.#isOverStream = upstream.settings.transport !== 'udp'
     this.#withEdns = upstream.asksWithEdns
     upstream.exchangeBegan()
@@ -395,7 +400,7 @@ export class UpstreamExchange implements ExchangeListener {
   #end(result: ExchangeResult): void {
     const listener = this.#listener
     this.#listener = undefined
-    listener?.exchangeEnded(result)
+    listener?.tryEnded(this, result)
   }
 
   #waitedMs(): number {

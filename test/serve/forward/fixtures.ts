@@ -25,7 +25,8 @@ export interface LogLine {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-export interface TestGroup extends ForwardingGroup {
+export interface TestGroup extends Omit<ForwardingGroup, 'forward'> {
+  forward(question: UpstreamQuestion): Promise<ForwardResult>
   readonly lines: LogLine[]
 }
 
@@ -51,7 +52,13 @@ export function group(t: TestContext, choices: GroupChoices): TestGroup {
     },
   )
   t.after(() => made.stop(0))
-  return Object.assign(made, { lines })
+  return {
+    lines,
+    forward: (asked) => new Promise((tell) => made.forward(asked, tell)),
+    stop: (drainMs) => made.stop(drainMs),
+    status: () => made.status(),
+    use: (upstreams) => made.use(upstreams),
+  }
 }
 
 /** An upstream that is stopped when the test ends. */
