@@ -29,6 +29,8 @@ export interface ControlSettings {
     /** Namespaces to list and watch; none: all of them. */
     readonly namespaces: readonly string[]
     readonly snapshotFile: string | null
+    /** Below which the pod's service account is; none: the root of the file system. */
+    readonly serviceAccountRoot?: string
   }
   /** How objects become records. */
   readonly records: RecordSettings
@@ -258,8 +260,8 @@ async function startManifests(directory: string, parts: ControlParts, own: Sourc
 async function startKubernetes(settings: ControlSettings, parts: ControlParts, own: SourceParts): Promise<Source> {
   // Loaded here alone: a node that serves manifests has no use for the package behind this door, which is large.
   const { openKubernetesApi } = await import('./kubernetes-api.ts')
-  const { kubeconfig, namespaces } = settings.kubernetes
-  const api = openKubernetesApi({ kubeconfig, userAgent: 'nodelocal-mcs' })
+  const { namespaces } = settings.kubernetes
+  const api = openKubernetesApi({ ...settings.kubernetes, userAgent: 'nodelocal-mcs' })
   const source = new KubernetesSource(namespaces, {
     api,
     intake: own.intake,

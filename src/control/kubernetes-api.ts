@@ -19,13 +19,15 @@ export interface KubernetesApiSettings {
   /** A kubeconfig file; null: the pod's service account. */
   readonly kubeconfig: string | null
   readonly userAgent: string
+  /** Below which the pod's service account is; none: the root of the file system. */
+  readonly serviceAccountRoot?: string
 }
 
 export interface ApiRequest {
   /** Beginning with a slash. */
   readonly path: string
   readonly query?: Readonly<Record<string, string>>
-  /** Milliseconds until the response's headers. */
+  /** Milliseconds for credentials, and again until the response's headers. */
   readonly headersTimeoutMs: number
   /** Milliseconds without an octet of the body; it then fails with `IDLE`. */
   readonly idleTimeoutMs: number
@@ -57,6 +59,9 @@ const ERROR_OCTETS_MAX = 16 * 1024
 /** Idle connections that are kept between two requests. */
 const FREE_SOCKETS_MAX = 2
 
+/** Milliseconds after which an exec plugin that hangs is not waited for any more, and a second one started. */
+const STUCK_MS = 120_000
+
 /** Milliseconds without traffic after which the kernel probes the connection. */
 const KEEP_ALIVE_MS = 30_000
 
@@ -65,14 +70,26 @@ export function openKubernetesApi(settings: KubernetesApiSettings): KubernetesAp
   return new ClientNodeApi(settings)
 }
 
+interface Credentials {
+  readonly server: string
+  readonly options: RequestOptions
+}
+
+interface Reading {
+  readonly beganMs: number
+  readonly credentials: Promise<Credentials>
+}
+
 class ClientNodeApi implements KubernetesApi {
   readonly #settings: KubernetesApiSettings
   #config: KubeConfig | undefined
   #fingerprint = ''
+  /** The reading of credentials that is under way: exec plugins take their time, and are not started twice. */
+  #reading: Reading | undefined
 
   constructor(settings: KubernetesApiSettings) {
     this.#settings = settings
-    this.#config = loadConfig(settings.kubeconfig)
+    this.#config = loadConfig(settings)
   }
 
   forgetCredentials(): void {
@@ -98,21 +115,18 @@ class ClientNodeApi implements KubernetesApi {
   }
 
   async #optionsFor(request: ApiRequest): Promise<{ url: URL; options: RequestOptions }> {
-    let config = (this.#config ??= loadConfig(this.#settings.kubeconfig))
-    let options: RequestOptions = {}
-    await config.applyToHTTPSOptions(options)
-    // Its agents remember certificates as they were made with; rotated ones need a new agent.
-    const fingerprint = fingerprintOf(options)
-    if (this.#fingerprint !== '' && this.#fingerprint !== fingerprint) {
-      config = this.#config = loadConfig(this.#settings.kubeconfig)
-      options = {}
-      await config.applyToHTTPSOptions(options)
+    if (this.#reading === undefined || performance.now() - this.#reading.beganMs > STUCK_MS) {
+      const reading: Reading = { beganMs: performance.now(), credentials: this.#readCredentials() }
+      this.#reading = reading
+      const forget = (): void => {
+        if (this.#reading === reading) this.#reading = undefined
+      }
+      reading.credentials.then(forget, forget)
     }
-    this.#fingerprint = fingerprintOf(options)
+    const { server, options } = await within(this.#reading.credentials, request.headersTimeoutMs, request.signal)
     const agent = options.agent
     if (agent instanceof Agent) Object.assign(agent, { keepAlive: true, maxFreeSockets: FREE_SOCKETS_MAX })
 
-    const server = config.getCurrentCluster()!.server
     const url = new URL(server.replace(/\/+$/, '') + request.path)
     for (const [name, value] of Object.entries(request.query ?? {})) url.searchParams.set(name, value)
     const headers: Record<string, string> = {
@@ -124,6 +138,21 @@ class ClientNodeApi implements KubernetesApi {
     // A token file may end in a newline, which no header may hold.
     if (headers['Authorization'] !== undefined) headers['Authorization'] = headers['Authorization'].trim()
     return { url, options: { ...options, headers, method: 'GET', signal: request.signal } }
+  }
+
+  async #readCredentials(): Promise<Credentials> {
+    let config = (this.#config ??= loadConfig(this.#settings))
+    let options: RequestOptions = {}
+    await config.applyToHTTPSOptions(options)
+    // Its agents remember certificates as they were made with; rotated ones need a new agent.
+    const fingerprint = fingerprintOf(options)
+    if (this.#fingerprint !== '' && this.#fingerprint !== fingerprint) {
+      config = this.#config = loadConfig(this.#settings)
+      options = {}
+      await config.applyToHTTPSOptions(options)
+    }
+    this.#fingerprint = fingerprintOf(options)
+    return { server: config.getCurrentCluster()!.server, options }
   }
 
   #send(url: URL, options: RequestOptions, request: ApiRequest): Promise<IncomingMessage> {
@@ -146,14 +175,31 @@ class ClientNodeApi implements KubernetesApi {
   }
 }
 
-function loadConfig(kubeconfig: string | null): KubeConfig {
+/** Waits no longer than so many milliseconds, and not beyond an abort. What is waited for goes on. */
+async function within<Value>(promise: Promise<Value>, ms: number, signal: AbortSignal): Promise<Value> {
+  const ended = Promise.withResolvers<never>()
+  const abort = (): void => ended.reject(errorWithCode('ABORTED', 'stopped while reading credentials'))
+  const timer = setTimeout(() => {
+    ended.reject(errorWithCode('CREDENTIALS_TIMEOUT', `no credentials within ${ms} ms: an exec plugin that hangs`))
+  }, ms)
+  if (signal.aborted) abort()
+  signal.addEventListener('abort', abort)
+  try {
+    return await Promise.race([promise, ended.promise])
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+function loadConfig({ kubeconfig, serviceAccountRoot }: KubernetesApiSettings): KubeConfig {
   const config = new KubeConfig()
   if (kubeconfig !== null) {
     config.loadFromFile(kubeconfig)
     readTokenFiles(config, kubeconfig)
   } else if (process.env['KUBERNETES_SERVICE_HOST'] === undefined) {
     throw errorWithCode('NOT_IN_CLUSTER', 'no kubeconfig is set and KUBERNETES_SERVICE_HOST is not there: not in a Pod')
-  } else config.loadFromCluster()
+  } else config.loadFromCluster(serviceAccountRoot)
   if (config.getCurrentCluster() === null) {
     throw errorWithCode('NO_CLUSTER', `the current context of ${kubeconfig ?? 'the service account'} names no cluster`)
   }

@@ -119,7 +119,7 @@ export class KubernetesSource {
       if (signal.aborted) return
       if (found.kind === 'failed') {
         this.#failed('discovery', found.code, found.message)
-        if (found.code === '401') this.#parts.api.forgetCredentials()
+        if (found.code === '401' || found.code === '403') this.#parts.api.forgetCredentials()
         await wait(backOff.next(found.retryAfterSeconds), signal)
       } else if (found.kind === 'absent') {
         backOff.reset()

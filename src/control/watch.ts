@@ -140,8 +140,8 @@ export class Watch {
           return 'missing'
         case 'failed':
           this.#parts.onFailure(step.code, step.message)
-          // 401 may be a token that was rotated: it is read anew before the next try.
-          if (step.code === '401') this.#parts.api.forgetCredentials()
+          // It may be a token that was rotated (401), or a user that was changed (403): both are read anew before the next try.
+          if (step.code === '401' || step.code === '403') this.#parts.api.forgetCredentials()
           // 504 is a server that has not seen our version (yet, or any more after a restore).
           if (step.code === '504' && this.#mustList) this.#mustBeCurrent = true
           if (step.code === '400' || step.code === '422') this.#mustList = true

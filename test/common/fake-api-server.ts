@@ -10,9 +10,11 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer as createSecureServer } from 'node:https'
+import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { TLSSocket } from 'node:tls'
 import { BodyWriter, type RequestLogEntry } from './api-server/body-writer.ts'
 import { objectJson } from './api-server/encode.ts'
 import { Faults } from './api-server/faults.ts'
@@ -35,6 +37,10 @@ export interface FakeApiServerOptions {
   readonly bookmarkEveryMs?: number
   /** Bearer tokens it accepts. Default: any, and none. */
   readonly tokens?: readonly string[]
+  /** PEM texts; without them it speaks plain HTTP. Clients may show a certificate of the authority. */
+  readonly tls?: { readonly certificate: string; readonly key: string; readonly authority: string }
+  /** Common names of client certificates it accepts, beside `tokens`. Default: any, and none. */
+  readonly clients?: readonly string[]
   /** Default: chosen by the system. */
   readonly port?: number
 }
@@ -59,6 +65,8 @@ export interface FakeApiServer extends ApiUnderTest {
   sendRaw(text: string, resource?: ResourceName): void
   /** From now on only these bearer tokens; undefined: any, and none. Open watches stay. */
   acceptTokens(tokens: readonly string[] | undefined): void
+  /** As `acceptTokens`, for the common names of client certificates. */
+  acceptClients(clients: readonly string[] | undefined): void
   setWatchList(hasWatchList: boolean): void
 }
 
@@ -75,16 +83,18 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
   const requests: RequestLogEntry[] = []
   let hasWatchList = options.hasWatchList ?? true
   let tokens = options.tokens
+  let clients = options.clients
 
   const ofResource = (resource?: ResourceName): Watch[] =>
     [...watches].filter(({ request }) => resource === undefined || request.resource.name === resource)
 
   function checkAccess(entry: RequestLogEntry): void {
-    if (tokens === undefined) return
+    if (tokens === undefined && clients === undefined) return
+    if (clients?.includes(entry.client) === true) return
     // Nobody in particular is recognised, but may do nothing.
-    if (entry.authorization === '')
+    if (entry.authorization === '' && entry.client === '')
       throw new ApiError(403, 'Forbidden', 'forbidden: User "system:anonymous" cannot do this')
-    if (!tokens.some((token) => entry.authorization === `Bearer ${token}`)) throw refusal(401)
+    if (tokens?.some((token) => entry.authorization === `Bearer ${token}`) !== true) throw refusal(401)
   }
 
   async function serve(target: Target, writer: BodyWriter, entry: RequestLogEntry, response: ServerResponse) {
@@ -128,6 +138,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
       path: url,
       userAgent: headers['user-agent'] ?? '',
       authorization: headers.authorization ?? '',
+      client: clientOf(request.socket),
       acceptsGzip: /\bgzip\b/.test(String(headers['accept-encoding'])),
       status: 0,
       bytes: 0,
@@ -157,10 +168,19 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
     }
   }
 
-  const server = createServer((request, response) => void onRequest(request, response))
+  const listener = (request: IncomingMessage, response: ServerResponse): void => void onRequest(request, response)
+  const { tls } = options
+  const server =
+    tls === undefined
+      ? createServer(listener)
+      : createSecureServer(
+          // Who shows none, or one of nobody's, is let in as far as an authorization: header takes him.
+          { cert: tls.certificate, key: tls.key, ca: tls.authority, requestCert: true, rejectUnauthorized: false },
+          listener,
+        )
   server.listen(options.port ?? 0, '127.0.0.1')
   await once(server, 'listening')
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}`
   const directory = await mkdtemp(join(tmpdir(), 'fake-api-server-'))
   let kubeconfigs = 0
 
@@ -190,6 +210,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
     cutWatches: (how, resource) => ofResource(resource).forEach((watch) => watch.break(how)),
     sendRaw: (text, resource) => ofResource(resource).forEach((watch) => watch.raw(text)),
     acceptTokens: (accepted) => void (tokens = accepted),
+    acceptClients: (accepted) => void (clients = accepted),
     setWatchList: (has) => void (hasWatchList = has),
     apply: promising(apply),
     applyMany: promising((objects) => objects.forEach(apply)),
@@ -222,6 +243,13 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
       await rm(directory, { recursive: true, force: true })
     },
   }
+}
+
+/** The common name of a client's certificate, if our authority made it. */
+function clientOf(socket: Socket): string {
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return ''
+  const name: unknown = socket.getPeerCertificate().subject?.CN
+  return typeof name === 'string' ? name : ''
 }
 
 /** What is done at once here takes a round trip with a real server. */

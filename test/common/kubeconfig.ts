@@ -8,7 +8,7 @@ import type { KubeconfigOptions } from './api-under-test.ts'
 export async function writeKubeconfig(
   path: string,
   server: string,
-  options: KubeconfigOptions,
+  options: KubeconfigOptions & { readonly user?: object; readonly cluster?: object } = {},
   certificateAuthority?: string,
 ): Promise<string> {
   const cluster = {
@@ -16,10 +16,12 @@ export async function writeKubeconfig(
     ...(certificateAuthority !== undefined && { 'certificate-authority': certificateAuthority }),
     // client-node speaks plain HTTP to nobody who did not ask for it.
     ...(server.startsWith('http:') && { 'insecure-skip-tls-verify': true }),
+    ...options.cluster,
   }
   const user = {
     ...(options.token !== undefined && { token: options.token }),
     ...(options.tokenFile !== undefined && { tokenFile: options.tokenFile }),
+    ...options.user,
   }
   const kubeconfig = {
     apiVersion: 'v1',

@@ -17,7 +17,8 @@ export interface ApiScene extends Stage {
 /** Starts the control plane against an API server; it is stopped when the test ends. */
 export async function follow(
   t: TestContext,
-  kubeconfig: string,
+  /** Its path; null: the pod's service account. */
+  kubeconfig: string | null,
   changes: Partial<ControlSettings['kubernetes']> & { limits?: Partial<typeof WATCH_LIMITS> } = {},
 ): Promise<ApiScene> {
   const { limits, ...kubernetes } = changes

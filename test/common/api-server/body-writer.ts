@@ -13,6 +13,8 @@ export interface RequestLogEntry {
   readonly path: string
   readonly userAgent: string
   readonly authorization: string
+  /** Common name of the client's certificate; empty without one. */
+  readonly client: string
   readonly acceptsGzip: boolean
   /** 0: not answered yet. */
   status: number
