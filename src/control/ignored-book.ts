@@ -17,6 +17,12 @@ export interface Finding {
 /** Subjects whose findings are remembered; beyond it a finding is counted and no longer logged. */
 export const SUBJECTS_MAX = 10_000
 
+/**
+ * Characters of a subject that tell it from others. Kubernetes allows 253 in a namespace and in a name; a file may hold
+ * anything.
+ */
+const SUBJECT_MAX = 600
+
 export class IgnoredBook {
   readonly #log: ControlLog
   readonly #told = new Map<string, string>()
@@ -32,7 +38,8 @@ export class IgnoredBook {
   }
 
   /** The findings about a subject, such as `endpointSlice demo/web-1`; an empty list forgets the subject. */
-  report(subject: string, findings: readonly (Ignored | Finding)[]): void {
+  report(whole: string, findings: readonly (Ignored | Finding)[]): void {
+    const subject = whole.length > SUBJECT_MAX ? `${whole.slice(0, SUBJECT_MAX)}…` : whole
     if (findings.length === 0) {
       this.#told.delete(subject)
       return

@@ -65,7 +65,7 @@ export function sliceFacts(object: unknown): Reading<SliceFacts> {
   if (typeof namespace !== 'string' || typeof name !== 'string' || typeof service !== 'string') {
     ignored.add('malformed', 'metadata', 'an EndpointSlice without a namespace, a name and the name of its service')
   } else if (!isLabel(namespace) || !isLabel(service)) {
-    ignored.add('name', `metadata.labels of ${namespace}/${name}`, service)
+    ignored.add('name', `metadata.labels["${SERVICE_NAME_LABEL}"]`, isLabel(namespace) ? service : namespace)
   } else if (fields['addressType'] === 'FQDN') {
     ignored.add('address-type', 'addressType', 'FQDN')
   } else {
