@@ -15,6 +15,7 @@ import { Listeners, type ListeningOn } from './agent/listeners.ts'
 import { metricSources } from './agent/metric-sources.ts'
 import { Presence } from './agent/presence.ts'
 import { sectionsThatWait, untilRestart } from './agent/reload.ts'
+import { RouteIds } from './agent/route-ids.ts'
 import { routesOf, zoneName } from './agent/routes.ts'
 import { type ServedZone, servedZones } from './agent/served-zones.ts'
 import { runAllSteps, runSteps, type Step } from './agent/steps.ts'
@@ -88,7 +89,7 @@ class Agent implements RunningAgent {
   readonly #traffic = new TrafficCounters(this.#labels)
   readonly #listenCounts: ListenCounts = newListenCounts()
   readonly #panicRate = new LogRate(PANIC_LOG_SECONDS, nowSeconds)
-  readonly #routeIds = new Map<string, number>()
+  readonly #routeIds = new RouteIds(() => void this.#recordCache.flush())
   readonly #metrics: Metrics
   readonly #slowPath: SlowPath
   readonly #http: NamedHttpListener[] = []
@@ -406,39 +407,26 @@ class Agent implements RunningAgent {
       clustersetZones: clusterset.zones.map(zoneName),
       clusterDomain: zoneName(clusterset.clusterDomain),
     }
-    return new Resolver(
-      routesOf(this.#config, this.#zone, this.#groups, this.#presence.instance, (text) => this.#routeId(text)),
-      {
-        recordCache: this.#recordCache,
-        limits: cache,
-        serveStale: cache.serveStale.enabled ? cache.serveStale : undefined,
-        prefetch: cache.prefetch.enabled,
-        isImpossibleSearchName: (name) => {
-          const isImpossible = clusterset.searchSuffixShortcut && isImpossibleSearchName(name, searchSuffixes)
-          if (isImpossible) this.#shortCuts++
-          return isImpossible
-        },
-        nowSeconds,
-        onPanic: (error, { name, type }) => {
-          this.#traffic.panicked()
-          this.#reportPanic(error, `${textOfName(name)} ${typeName(type)}`)
-        },
-        after: (delayMs, call) => {
-          const timer = setTimeout(call, delayMs)
-          return () => clearTimeout(timer)
-        },
+    return new Resolver(routesOf(this.#config, this.#zone, this.#groups, this.#presence.instance, this.#routeIds), {
+      recordCache: this.#recordCache,
+      limits: cache,
+      serveStale: cache.serveStale.enabled ? cache.serveStale : undefined,
+      prefetch: cache.prefetch.enabled,
+      zoneOfImpossibleSearchName: (name) => {
+        if (!clusterset.searchSuffixShortcut || !isImpossibleSearchName(name, searchSuffixes)) return undefined
+        this.#shortCuts++
+        return searchSuffixes.clusterDomain
       },
-    )
-  }
-
-  /** The same upstreams keep their number, and their cached answers, over a reload. */
-  #routeId(text: string): number {
-    let id = this.#routeIds.get(text)
-    if (id === undefined) {
-      id = this.#routeIds.size
-      this.#routeIds.set(text, id)
-    }
-    return id
+      nowSeconds,
+      onPanic: (error, { name, type }) => {
+        this.#traffic.panicked()
+        this.#reportPanic(error, `${textOfName(name)} ${typeName(type)}`)
+      },
+      after: (delayMs, call) => {
+        const timer = setTimeout(call, delayMs)
+        return () => clearTimeout(timer)
+      },
+    })
   }
 
   /** Makes the series of every server and zone appear at the first scrape, as zeros. */

@@ -65,7 +65,7 @@ const resolver = new Resolver(new RouteTable<Route>([[ROOT, route]]), {
   limits: { minTtlSeconds: 0, maxTtlSeconds: 30, maxNegativeTtlSeconds: 5 },
   serveStale: { maxStaleSeconds: 3600, clientTimeoutMs: 1800 },
   prefetch: true,
-  isImpossibleSearchName: () => false,
+  zoneOfImpossibleSearchName: () => undefined,
   nowSeconds: () => performance.now() / 1000,
   onPanic: (error) => {
     throw error

@@ -18,32 +18,43 @@ export interface CachePagesParts {
   onFlush(what: string, entries: number): void
 }
 
+/** Entries of one name that are printed: every type and flag that a client can think of is one, and each has its bytes in the reply. */
+const ENTRIES_TOLD_MAX = 1_000
+
 const FRESHNESS_NAMES = { [Freshness.Fresh]: 'fresh', [Freshness.Stale]: 'stale', [Freshness.Gone]: 'gone' }
 
 export function cachePages(parts: CachePagesParts): HttpPages {
   return {
-    '/cache': (query) => {
+    '/cache': async (query) => {
       const name = nameFromText(query.get('name') ?? '')
       if (name === undefined) return json(400, { error: 'say which name: /cache?name=www.example.com' })
-      const entries = [...parts.recordCache.entries()].filter((entry) => partsOfKey(entry.key).name === name)
+      const entries = await parts.recordCache.entries((entry) => partsOfKey(entry.key).name === name, ENTRIES_TOLD_MAX)
       return json(200, { name: textOfName(name), entries: entries.map((entry) => told(entry, parts)) })
     },
-    'POST /cache/flush': (query) => {
+    'POST /cache/flush': async (query) => {
       const [nameText, zoneText] = [query.get('name'), query.get('zone')]
       if (nameText !== null && zoneText !== null) return json(400, { error: 'name or zone, not both' })
       const text = nameText ?? zoneText
-      if (text === null) return flushed('all', parts, undefined)
+      if (text === null) return await flushed('all', parts, undefined)
       const wanted = nameFromText(text)
       if (wanted === undefined) return json(400, { error: `${text} is no domain name` })
       return nameText === null
-        ? flushed(`zone ${textOfName(wanted)}`, parts, (name) => isAtOrBelow(name, wanted))
-        : flushed(`name ${textOfName(wanted)}`, parts, (name) => name === wanted)
+        ? await flushed(`zone ${textOfName(wanted)}`, parts, (name) => isAtOrBelow(name, wanted))
+        : await flushed(`name ${textOfName(wanted)}`, parts, (name) => name === wanted)
     },
   }
 }
 
-function flushed(what: string, parts: CachePagesParts, isWanted: ((name: Name) => boolean) | undefined): HttpReply {
-  const entries = parts.recordCache.flush(isWanted && ((entry) => isWanted(partsOfKey(entry.key).name)))
+async function flushed(
+  what: string,
+  parts: CachePagesParts,
+  isWanted: ((name: Name) => boolean) | undefined,
+): Promise<HttpReply> {
+  const { recordCache } = parts
+  const entries =
+    isWanted === undefined
+      ? recordCache.flush()
+      : await recordCache.flushIf((entry) => isWanted(partsOfKey(entry.key).name))
   parts.onFlush(what, entries)
   return json(200, { flushed: what, entries })
 }

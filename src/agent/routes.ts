@@ -14,6 +14,7 @@ import { answerFromZone } from '../dns/zone/answer.ts'
 import type { Zone } from '../dns/zone/zone.ts'
 import type { Route } from '../serve/resolve.ts'
 import { OWN_ZONE } from './own-query.ts'
+import type { RouteIds } from './route-ids.ts'
 import type { FollowedGroup } from './upstreams.ts'
 
 /** A name of the configuration, which was validated. */
@@ -29,7 +30,7 @@ export function routesOf(
   zone: Zone,
   groups: readonly FollowedGroup[],
   instance: string,
-  routeId: (text: string) => number,
+  ids: RouteIds,
 ): RouteTable<Route> {
   const routes: [Name, Route][] = SPECIAL_ZONES.map(([name, special]) => [
     name,
@@ -43,8 +44,9 @@ export function routesOf(
     const apex = zoneName(text)
     routes.push([apex, { kind: 'zone', label: textOfName(apex), answer: zoneAnswerer(config, zone, apex) }])
   }
-  for (const [index, { zones, upstreams, transport }] of config.forward.entries()) {
-    const id = routeId(`${transport} ${upstreams.join(' ')}`)
+  const routeIds = ids.of(config.forward.map(({ transport, upstreams }) => `${transport} ${upstreams.join(' ')}`))
+  for (const [index, { zones }] of config.forward.entries()) {
+    const id = routeIds[index]!
     for (const text of zones) {
       const name = zoneName(text)
       routes.push([name, { kind: 'forward', label: textOfName(name), id, upstreams: groups[index]!.group }])

@@ -11,7 +11,7 @@ import { type CacheKey, keyOf } from '../dns/cache/key.ts'
 import { failureSeconds, type LifetimeLimits, lifetimeOf } from '../dns/cache/lifetime.ts'
 import type { RouteTable } from '../dns/policy/route.ts'
 import { type SpecialName, specialAnswer } from '../dns/policy/special-names.ts'
-import { authoredAnswer } from '../dns/wire/authored.ts'
+import { authoredAnswer, authoredDenial } from '../dns/wire/authored.ts'
 import { type ExtendedError, ExtendedErrorCode } from '../dns/wire/edns.ts'
 import { Rcode } from '../dns/wire/header.ts'
 import type { Name } from '../dns/wire/name.ts'
@@ -55,8 +55,8 @@ export interface ResolveParts {
   /** Undefined: stale answers are never served. */
   readonly serveStale: { readonly maxStaleSeconds: number; readonly clientTimeoutMs: number } | undefined
   readonly prefetch: boolean
-  /** Whether the name can only be a search suffix put behind a clusterset name; told NXDOMAIN here. */
-  isImpossibleSearchName(name: Name): boolean
+  /** The zone in which the name can only be a search suffix put behind a clusterset name; told NXDOMAIN here. */
+  zoneOfImpossibleSearchName(name: Name): Name | undefined
   nowSeconds(): number
   /** An exception in a refresh that no client waits for. */
   onPanic(error: unknown, question: Question): void
@@ -117,8 +117,9 @@ export class Resolver {
     if (route === undefined) return local(authoredAnswer(question, Rcode.Refused, [], NO_ROUTE))
     if (route.kind === 'zone') return { answer: route.answer(question), ttls: TTLS_AS_THEY_ARE, source: 'clusterset' }
     if (route.kind === 'special') return local(specialAnswer(question, route.special))
-    if (this.#parts.isImpossibleSearchName(question.name)) {
-      return local(authoredAnswer(question, Rcode.NxDomain, []))
+    const denying = this.#parts.zoneOfImpossibleSearchName(question.name)
+    if (denying !== undefined) {
+      return local(authoredDenial(question, Rcode.NxDomain, denying, this.#parts.limits.maxNegativeTtlSeconds))
     }
     const key = keyOf(route.id, question)
     const kept = this.#parts.recordCache.find(key)

@@ -82,7 +82,7 @@ class Stage {
       },
       serveStale: settings['stale'] === 'off' ? undefined : { maxStaleSeconds: 3600, clientTimeoutMs: 1800 },
       prefetch: settings['prefetch'] === 'on',
-      isImpossibleSearchName: () => false,
+      zoneOfImpossibleSearchName: () => undefined,
       nowSeconds: () => this.now,
       onPanic: (error) => {
         throw error

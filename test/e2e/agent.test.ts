@@ -148,7 +148,9 @@ suite('agent, end to end', () => {
     const shortCuts = /^nodelocal_mcs_search_suffix_short_cuts_total (\d+)/
     const before = await metric(shortCuts)
     for (const suffix of ['shop.svc.cluster.local', 'svc.cluster.local', 'cluster.local']) {
-      assert.match(await dig(`web.shop.svc.clusterset.local.${suffix}`, 'A'), /status: NXDOMAIN/)
+      const denial = await dig(`web.shop.svc.clusterset.local.${suffix}`, 'A')
+      assert.match(denial, /status: NXDOMAIN/)
+      assert.match(denial, /^cluster\.local\.\s+5\s+IN\s+SOA\s/m)
     }
     assert.equal((await metric(shortCuts)) - before, 3)
     assert.equal(await metric(/^coredns_forward_requests_total\{[^}]*\} (\d+)/), asked)

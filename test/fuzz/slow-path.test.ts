@@ -37,7 +37,7 @@ function slowPath(onPanic: (error: unknown) => void): SlowPath {
     limits: { minTtlSeconds: 0, maxTtlSeconds: 30, maxNegativeTtlSeconds: 5 },
     serveStale: undefined,
     prefetch: false,
-    isImpossibleSearchName: () => false,
+    zoneOfImpossibleSearchName: () => undefined,
     nowSeconds: () => 0,
     onPanic,
     after: () => () => undefined,

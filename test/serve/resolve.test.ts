@@ -41,7 +41,7 @@ function bench(t: TestContext, settings: { serveStale?: boolean; prefetch?: bool
     limits: { minTtlSeconds: 0, maxTtlSeconds: settings.maxTtlSeconds ?? 3600, maxNegativeTtlSeconds: 5 },
     serveStale: settings.serveStale === false ? undefined : { maxStaleSeconds: 3600, clientTimeoutMs: 1800 },
     prefetch: settings.prefetch ?? false,
-    isImpossibleSearchName: () => false,
+    zoneOfImpossibleSearchName: () => undefined,
     nowSeconds: () => now,
     onPanic: (error) => panics.push(error),
     after: (delayMs, call) => {
@@ -256,7 +256,7 @@ suite('resolve', () => {
       limits: { minTtlSeconds: 0, maxTtlSeconds: 1, maxNegativeTtlSeconds: 1 },
       serveStale: undefined,
       prefetch: false,
-      isImpossibleSearchName: () => false,
+      zoneOfImpossibleSearchName: () => undefined,
       nowSeconds: () => 0,
       onPanic: assert.fail,
       after: () => () => undefined,

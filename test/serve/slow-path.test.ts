@@ -29,7 +29,7 @@ function bench(route: Route) {
     limits: { minTtlSeconds: 0, maxTtlSeconds: 30, maxNegativeTtlSeconds: 5 },
     serveStale: undefined,
     prefetch: false,
-    isImpossibleSearchName: () => false,
+    zoneOfImpossibleSearchName: () => undefined,
     nowSeconds: () => 0,
     onPanic: (error) => panics.push(error),
     after: () => () => undefined,

@@ -19,7 +19,8 @@ import {
   Rcode,
   readUint16,
 } from '../wire/header.ts'
-import { flagsOf, idOf, type Query, readAdditional, readQuestion } from '../wire/query.ts'
+import { skipName } from '../wire/name.ts'
+import { flagsOf, idOf, QUESTION_FIXED_OCTETS, type Query, readAdditional, readQuestion } from '../wire/query.ts'
 import { RecordClass, RecordType } from '../wire/record-type.ts'
 
 export type DropReason = 'short' | 'response'
@@ -45,7 +46,8 @@ export function accept(message: Uint8Array): Acceptance {
   // A response to a response is how loops begin; silence is the only safe answer.
   if ((flags & Flag.Response) !== 0) return DROP_RESPONSE
 
-  if (readUint16(message, QDCOUNT_AT) !== 1) return refuse(opcodeRcode(flags), undefined, undefined)
+  const questions = readUint16(message, QDCOUNT_AT)
+  if (questions !== 1) return refuse(opcodeRcode(flags), undefined, ednsBehind(message, questions))
   const reading = readQuestion(message, message.length)
   if (reading === undefined) return refuse(opcodeRcode(flags), undefined, undefined)
   const { question, end } = reading
@@ -76,6 +78,23 @@ export function accept(message: Uint8Array): Acceptance {
 
 function refuse(rcode: number, query: Query | undefined, edns: Edns | undefined): Acceptance {
   return { kind: 'refuse', rcode, query, edns }
+}
+
+/** Questions that are passed over in search of the OPT; nobody who means well has more than one. */
+const QUESTIONS_PASSED_MAX = 16
+
+/** The OPT of a message whose number of questions is wrong, where it can be found: who sent one is owed one (RFC 6891 section 7). */
+function ednsBehind(message: Uint8Array, questions: number): Edns | undefined {
+  if (questions > QUESTIONS_PASSED_MAX) return undefined
+  if (readUint16(message, ANCOUNT_AT) !== 0 || readUint16(message, NSCOUNT_AT) !== 0) return undefined
+  let at = HEADER_OCTETS
+  for (let question = 0; question < questions; question++) {
+    const nameEnd = skipName(message, at, message.length)
+    if (nameEnd === -1) return undefined
+    at = nameEnd + QUESTION_FIXED_OCTETS
+  }
+  const additional = readAdditional(message, at, message.length, readUint16(message, ARCOUNT_AT))
+  return additional.ok ? additional.edns : undefined
 }
 
 /** An opcode that we do not implement is said first: its message need not look like a query at all. */

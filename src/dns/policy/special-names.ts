@@ -6,10 +6,10 @@
  */
 
 import type { Answer } from '../answer.ts'
-import { authoredAnswer } from '../wire/authored.ts'
+import { authoredAnswer, authoredDenial } from '../wire/authored.ts'
 import { Rcode } from '../wire/header.ts'
 import { rdataOfA, rdataOfAaaa } from '../wire/message.ts'
-import { type Name, nameFromText } from '../wire/name.ts'
+import { type Name, nameFromText, parentOf, ROOT } from '../wire/name.ts'
 import type { Question } from '../wire/query.ts'
 import { RecordType } from '../wire/record-type.ts'
 
@@ -27,14 +27,22 @@ const TTL_SECONDS = 86_400
 const LOOPBACK_V4 = rdataOfA('127.0.0.1')
 const LOOPBACK_V6 = rdataOfAaaa('::1')
 
-/** The answer to a question for a special name. */
+/** Seconds that a resolver may remember that there is nothing: these names never come to be, and hosts move on within hours. */
+const DENIAL_TTL_SECONDS = 10_800
+
+/** The answer to a question for a special name, of which the last label says which one it is. */
 export function specialAnswer(question: Question, special: SpecialName): Answer {
-  if (special === 'nowhere') return authoredAnswer(question, Rcode.NxDomain, [])
+  const zone = lastLabelOf(question.name)
+  if (special === 'nowhere') return authoredDenial(question, Rcode.NxDomain, zone, DENIAL_TTL_SECONDS)
   const address =
     question.type === RecordType.A ? LOOPBACK_V4 : question.type === RecordType.AAAA ? LOOPBACK_V6 : undefined
-  return authoredAnswer(
-    question,
-    Rcode.NoError,
-    address === undefined ? [] : [{ type: question.type, ttl: TTL_SECONDS, rdata: address }],
-  )
+  return address === undefined
+    ? authoredDenial(question, Rcode.NoError, zone, DENIAL_TTL_SECONDS)
+    : authoredAnswer(question, Rcode.NoError, [{ type: question.type, ttl: TTL_SECONDS, rdata: address }])
+}
+
+function lastLabelOf(name: Name): Name {
+  let zone = name
+  while (zone !== ROOT && parentOf(zone) !== ROOT) zone = parentOf(zone)
+  return zone
 }

@@ -1,12 +1,12 @@
-/** Small answers of our own authorship: all records at the asked name, or none at all. */
+/** Small answers of our own authorship: all records at the asked name, or none and why not. */
 
 import type { Answer } from '../answer.ts'
 import type { ExtendedError } from './edns.ts'
-import { ANCOUNT_AT, HEADER_OCTETS, QDCOUNT_AT, writeUint16, writeUint32 } from './header.ts'
-import type { Rdata } from './message.ts'
-import { writeName } from './name.ts'
+import { ANCOUNT_AT, HEADER_OCTETS, NSCOUNT_AT, QDCOUNT_AT, writeUint16, writeUint32 } from './header.ts'
+import { type Rdata, rdataOfSoa } from './message.ts'
+import { type Name, nameFromText, relativeTo, writeName } from './name.ts'
 import type { Question } from './query.ts'
-import { RecordClass } from './record-type.ts'
+import { RecordClass, RecordType } from './record-type.ts'
 
 export interface AuthoredRecord {
   readonly type: number
@@ -49,4 +49,42 @@ export function authoredAnswer(
     at += RECORD_OCTETS + record.rdata.length
   }
   return { message, rcode, flags: 0, ttlOffsets, extendedErrors }
+}
+
+/** A name error or no data, with the SOA that lets a resolver remember it for `ttl` seconds (RFC 2308 section 5). */
+export function authoredDenial(question: Question, rcode: number, zone: Name, ttl: number): Answer {
+  const zoneOctets = relativeTo(question.name, zone)?.length
+  if (zoneOctets === undefined) throw new Error('a denial is for a name of its zone')
+  const rdata = soaOf(zone, ttl)
+  const denial = authoredAnswer(question, rcode, [])
+  const soaAt = denial.message.length
+  const message = Buffer.alloc(soaAt + RECORD_OCTETS + rdata.length)
+  message.set(denial.message)
+  writeUint16(message, NSCOUNT_AT, 1)
+  // The zone's name is the end of the question's.
+  writeUint16(message, soaAt, POINTER_TO_QUESTION + zoneOctets)
+  writeUint16(message, soaAt + 2, RecordType.SOA)
+  writeUint16(message, soaAt + 4, RecordClass.IN)
+  writeUint32(message, soaAt + 6, ttl)
+  writeUint16(message, soaAt + 10, rdata.length)
+  message.write(rdata, soaAt + RECORD_OCTETS, 'latin1')
+  return { ...denial, message, ttlOffsets: Uint16Array.of(soaAt + 6) }
+}
+
+/** Nobody is responsible and nobody ever transfers it: the names say so, and the numbers are customary. */
+const NOBODY = 'nobody.invalid'
+
+function soaOf(zone: Name, minimum: number): Rdata {
+  const names = `${zone}${nameFromText(NOBODY)!}`
+  const numbers = rdataOfSoa({
+    mname: '.',
+    rname: '.',
+    serial: 1,
+    refresh: 7_200,
+    retry: 1_800,
+    expire: 86_400,
+    minimum,
+  })
+  // Behind two root names, in whose place ours go: they are in wire form already.
+  return names + numbers.slice(2)
 }

@@ -22,7 +22,7 @@ export interface Query {
 }
 
 /** Octets of type and class behind a name. */
-const QUESTION_FIXED_OCTETS = 4
+export const QUESTION_FIXED_OCTETS = 4
 
 /** The one question of a message and the offset behind it; undefined when it is malformed or its name is compressed. */
 export function readQuestion(message: Uint8Array, messageEnd: number): { question: Question; end: number } | undefined {

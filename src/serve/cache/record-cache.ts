@@ -170,6 +170,11 @@ class Slot implements CacheEntry {
   }
 }
 
+/** Somebody goes through the entries and was let down between two turns. */
+interface Walk {
+  next: Slot | undefined
+}
+
 const NO_ERRORS: readonly ExtendedError[] = []
 
 /** Octets as a string of one byte each. */
@@ -205,6 +210,7 @@ export class RecordCache {
   #hand: Slot | undefined
   /** Where the sweep goes on. */
   #broom: Slot | undefined
+  readonly #walks = new Set<Walk>()
   readonly #sweeping: NodeJS.Timeout
 
   /** `bytesMax`: what keys, messages and bookkeeping may take together. */
@@ -257,20 +263,55 @@ export class RecordCache {
     this.#store.del(key)
   }
 
-  /** Forgets the entries that `isWanted` picks, or all; returns how many. Walks everything: for operators, not queries. */
-  flush(isWanted?: (entry: CacheEntry) => boolean): number {
-    const before = this.#entries
-    for (let slot = this.#oldest; slot !== undefined; ) {
-      const next = slot.newer
-      if (isWanted === undefined || isWanted(slot)) this.#store.del(slot.key)
-      slot = next
-    }
-    return before - this.#entries
+  /** Forgets everything, in one step however much that is; returns how many entries it was. */
+  flush(): number {
+    const flushed = this.#entries
+    this.#oldest = undefined
+    this.#newest = undefined
+    this.#hand = undefined
+    this.#broom = undefined
+    for (const walk of this.#walks) walk.next = undefined
+    this.#bytes = 0
+    this.#entries = 0
+    this.#positiveEntries = 0
+    this.#store.flushAll()
+    return flushed
   }
 
-  /** Every entry, oldest first: for tools that look. */
-  *entries(): Generator<CacheEntry> {
-    for (let slot = this.#oldest; slot !== undefined; slot = slot.newer) yield slot
+  /** Forgets the entries that `isWanted` picks; returns how many. */
+  async flushIf(isWanted: (entry: CacheEntry) => boolean): Promise<number> {
+    let flushed = 0
+    await this.#walk((slot) => {
+      if (!isWanted(slot)) return
+      this.#store.del(slot.key)
+      flushed++
+    })
+    return flushed
+  }
+
+  /** The entries that `isWanted` picks, oldest first, at most `countMax`: for tools that look. */
+  async entries(isWanted: (entry: CacheEntry) => boolean, countMax: number): Promise<CacheEntry[]> {
+    const found: CacheEntry[] = []
+    await this.#walk((slot) => {
+      if (found.length < countMax && isWanted(slot)) found.push(slot)
+    })
+    return found
+  }
+
+  /** Visits every entry, `SWEEP_ENTRIES_MAX` in a turn of the event loop. What comes or goes meanwhile is seen or not. */
+  async #walk(visit: (slot: Slot) => void): Promise<void> {
+    const walk: Walk = { next: this.#oldest }
+    this.#walks.add(walk)
+    try {
+      for (let visited = 1; walk.next !== undefined; visited++) {
+        const slot: Slot = walk.next
+        walk.next = slot.newer
+        visit(slot)
+        if (visited % SWEEP_ENTRIES_MAX === 0) await new Promise((resolve) => void setImmediate(resolve))
+      }
+    } finally {
+      this.#walks.delete(walk)
+    }
   }
 
   status(): RecordCacheStatus {
@@ -320,6 +361,7 @@ export class RecordCache {
     else slot.newer.older = slot.older
     if (this.#hand === slot) this.#hand = slot.newer
     if (this.#broom === slot) this.#broom = slot.newer
+    for (const walk of this.#walks) if (walk.next === slot) walk.next = slot.newer
     this.#bytes -= slot.bytes
     this.#entries--
     if (slot.kind === 'positive') this.#positiveEntries--

@@ -113,4 +113,31 @@ suite('accept', () => {
     const expected = hex(`abcd 8190 0001 0000 0000 0001 ${QUESTION} 00 0029 04d0 01 00 8000 0000`)
     assert.equal(response.toString('hex'), expected.toString('hex'))
   })
+
+  for (const [questions, what] of [
+    ['0000', ''],
+    ['0002', QUESTION + QUESTION],
+  ] as const) {
+    test(`a FORMERR to ${Number(questions)} questions carries an OPT when the query did`, () => {
+      const message = hex(`${header({ qd: questions, ar: '0001' })}${what}${OPT}`)
+      const acceptance = accept(message)
+      assert.ok(acceptance.kind === 'refuse')
+      const response = emptyResponse(message, acceptance.query, acceptance.edns, acceptance.rcode)
+      assert.equal(
+        response.toString('hex'),
+        hex('abcd 8181 0000 0000 0000 0001 00 0029 04d0 00 00 0000 0000').toString('hex'),
+      )
+    })
+  }
+
+  test('a FORMERR has no OPT where nobody can say whether there was one', () => {
+    for (const bytes of [
+      header({ qd: 'ffff', ar: '0001' }) + QUESTION + OPT,
+      `${header({ qd: '0002', ar: '0001' })}${QUESTION}c0`,
+      header({ qd: '0000', an: '0001', ar: '0001' }) + OPT,
+    ]) {
+      const acceptance = accept(hex(bytes))
+      assert.ok(acceptance.kind === 'refuse' && acceptance.edns === undefined)
+    }
+  })
 })

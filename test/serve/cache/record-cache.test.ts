@@ -57,7 +57,7 @@ suite('record cache', () => {
     assert.equal(cache.status().positiveEntries, 1)
   })
 
-  test('sweeps what is over a step at a time, whatever is kept or forgotten in between', (t) => {
+  test('sweeps what is over a step at a time, whatever is kept or forgotten in between', async (t) => {
     let nowMs = 1e12
     t.mock.method(Date, 'now', () => nowMs)
     const cache = new RecordCache(64 * 1024 * 1024)
@@ -67,12 +67,12 @@ suite('record cache', () => {
     nowMs += 61_000
     cache.sweep()
     assert.equal(cache.status().positiveEntries, count - SWEEP_ENTRIES_MAX / 2)
-    cache.flush(({ key }) => key === `name${SWEEP_ENTRIES_MAX}`) // the one that the sweep would go on with
+    cache.forget(`name${SWEEP_ENTRIES_MAX}`) // the one that the sweep would go on with
     cache.keep(entry('new'), 60)
     for (let step = 0; step < 3; step++) cache.sweep()
     assert.equal(cache.status().positiveEntries, count / 2 + 1)
     cache.sweep()
-    assert.equal([...cache.entries()].length, count / 2 + 1)
+    assert.equal((await cache.entries(() => true, count)).length, count / 2 + 1)
   })
 
   test('counts what extended errors and wide keys take', (t) => {
@@ -84,19 +84,60 @@ suite('record cache', () => {
     assert.equal(cache.status().bytes, bytes + 200)
   })
 
-  test('flushes what is picked, or all', (t) => {
+  test('flushes what is picked, or all', async (t) => {
     const cache = new RecordCache(64 * 1024)
     t.after(() => cache.close())
     for (const key of ['one', 'two', 'three']) cache.keep(entry(key), 60)
-    assert.equal(
-      cache.flush((kept) => kept.key === 'two'),
-      1,
-    )
+    assert.equal(await cache.flushIf((kept) => kept.key === 'two'), 1)
+    const left = await cache.entries(() => true, 10)
     assert.deepEqual(
-      [...cache.entries()].map((kept) => kept.key),
+      left.map((kept) => kept.key),
       ['one', 'three'],
     )
+    assert.equal((await cache.entries(() => true, 1)).length, 1)
     assert.equal(cache.flush(), 2)
     assert.equal(cache.status().bytes, 0)
+    assert.equal(cache.find('one'), undefined)
+    cache.keep(entry('after'), 60)
+    assert.equal(cache.status().positiveEntries, 1)
+  })
+
+  test('lets others have their turn while it looks through many entries, and bears what they do', async (t) => {
+    const cache = new RecordCache(64 * 1024 * 1024)
+    t.after(() => cache.close())
+    const count = 3 * SWEEP_ENTRIES_MAX
+    for (let i = 0; i < count; i++) cache.keep(entry(`name${i}`), 60)
+    let looked = 0
+    const flushing = cache.flushIf(({ key }) => {
+      looked++
+      return key.endsWith('0')
+    })
+    assert.equal(looked, SWEEP_ENTRIES_MAX)
+    cache.forget(`name${SWEEP_ENTRIES_MAX}`) // the one that the walk would go on with
+    cache.keep(entry('new'), 60)
+    assert.equal(await flushing, count / 10 - 1)
+    assert.equal(cache.status().positiveEntries, count - count / 10 + 1)
+    const finding = cache.entries(() => true, count)
+    cache.flush()
+    cache.keep(entry('afterwards'), 60)
+    assert.ok((await finding).length <= SWEEP_ENTRIES_MAX + 1)
+  })
+
+  test('gives an answer back as it was', (t) => {
+    const cache = new RecordCache(64 * 1024)
+    t.after(() => cache.close())
+    const message = Uint8Array.from({ length: 700 }, (_, i) => i % 256)
+    const answer = {
+      message,
+      rcode: 3,
+      flags: 0x20,
+      ttlOffsets: Uint16Array.of(12, 300, 690),
+      extendedErrors: [{ code: 22, text: 'äöü' }],
+    }
+    cache.keep(entry('all octets', answer), 60)
+    const kept = cache.find('all octets')!.answer
+    assert.deepEqual({ ...kept, message: Uint8Array.from(kept.message) }, answer)
+    message.fill(0)
+    assert.equal(cache.find('all octets')!.answer.message[255], 255)
   })
 })
