@@ -25,7 +25,7 @@ function queryFor(name: string): Buffer {
 /** `NOERROR 192.0.2.7`, or the rcode alone. */
 function told(response: Buffer): string {
   const { rcode, answers } = dnsPacket.decode(response) as dnsPacket.DecodedPacket & { rcode: string }
-  return [rcode, ...(answers ?? []).map((record) => ('data' in record ? String(record.data) : ''))].join(' ')
+  return [rcode, ...(answers ?? []).map((record) => (record.type === 'A' ? record.data : record.type))].join(' ')
 }
 
 const GOOD = 'NOERROR 192.0.2.7'
