@@ -60,6 +60,9 @@ const UPSTREAMS_DRAIN_PART = 0.8
 /** Milliseconds that a scrape or a probe has to finish when everything else has stopped. */
 const HTTP_DRAIN_MS = 500
 
+/** Milliseconds that open connections have to come to rest and be passed to a successor. */
+const HAND_OVER_MS = 2_000
+
 /** Milliseconds that the zone has to be known before we take over from another agent, or have clients led to us; between two looks. */
 const ZONE_WAIT_MS = 10_000
 const ZONE_LOOK_MS = 20
@@ -191,6 +194,8 @@ class Agent implements RunningAgent {
       },
       // The caches are cold, but upstreams already answer.
       { name: 'listeners', run: () => this.#startListeners() },
+      // Before anybody knows us to be ready: from then on a predecessor may pass us his connections.
+      { name: 'connections', run: () => this.#takeConnectionsOver() },
       { name: 'watchdog', run: () => presence.startWatchdog() },
       // Who cannot answer himself shall not be given the node's traffic.
       { name: 'own queries', run: () => presence.untilAnswering() },
@@ -223,6 +228,8 @@ class Agent implements RunningAgent {
         name: 'steering',
         run: () => (hasSuccessor ? this.#listeners.steerAway(presence.instance, this.#log) : undefined),
       },
+      // Connections that stay open would lose what is under way when they are ended.
+      { name: 'connections', run: () => (hasSuccessor ? this.#handConnectionsOver() : undefined) },
       { name: 'lingering', run: () => (this.#listeners.listening.length > 0 ? sleep(lingerMs) : undefined) },
       // All that answers stops by the same deadline.
       { name: 'listeners', run: () => this.#drain(drainMs) },
@@ -269,7 +276,7 @@ class Agent implements RunningAgent {
   }
 
   async #startListeners(): Promise<void> {
-    await this.#listeners.start(this.#config, this.#slowPath.handle)
+    await this.#listeners.start(this.#config, this.#slowPath.handle, this.#log)
     this.#announceCells()
     this.#log.info('udp-implementation', { implementation: 'dgram', wanted: this.#config.udp.implementation })
   }
@@ -278,6 +285,27 @@ class Agent implements RunningAgent {
     if (!this.#presence.host.hasRules) return
     await this.#untilZoneIsKnown()
     await this.#presence.leadQueriesHere()
+  }
+
+  #takeConnectionsOver(): void {
+    const path = this.#presence.connectionsPath
+    if (path === undefined) return
+    try {
+      this.#watches.push(this.#listeners.takeOver(path, this.#log))
+    } catch (error) {
+      this.#log.warn('connections-not-taken-over', { error: textOf(error) })
+    }
+  }
+
+  async #handConnectionsOver(): Promise<void> {
+    const path = this.#presence.successorsPath
+    if (path === undefined) return
+    try {
+      this.#log.info('connections-handed-over', await this.#listeners.handOver(path, HAND_OVER_MS))
+    } catch (error) {
+      // They are ended in the usual way then.
+      this.#log.warn('connections-not-handed-over', { error: textOf(error) })
+    }
   }
 
   async #drain(drainMs: number): Promise<void> {

@@ -1,7 +1,10 @@
 /** The DNS listeners: UDP and TCP on every listen address, opened together and stopped together. */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config/config.ts'
+import { DescriptorReceiver, DescriptorSender } from '../host/pass-descriptors.ts'
 import { leadConnectionsTo, spreadConnections, takeNothingNew } from '../host/shared-port.ts'
+import { closeDescriptor, SyscallError } from '../host/syscalls.ts'
 import type { Log } from '../observe/log.ts'
 import { ListenError, serverName } from '../serve/listen/listen-address.ts'
 import type { ListenCounts } from '../serve/listen/listen-counts.ts'
@@ -9,6 +12,7 @@ import { openTcpListener } from '../serve/listen/tcp.ts'
 import { openUdpListener } from '../serve/listen/udp-dgram.ts'
 import type { Listener, QueryHandler } from '../serve/query-handler.ts'
 
+import { nowMs } from './clock-and-chance.ts'
 import { textOf } from './error-text.ts'
 import { askOurselves } from './own-query.ts'
 
@@ -20,6 +24,10 @@ export interface ListeningOn {
 
 /** Ports that the system may choose for UDP, while somebody has the same one for TCP, before we give up. */
 const CHOSEN_PORT_ATTEMPTS_MAX = 20
+
+/** Milliseconds between two attempts to pass connections, and two looks for passed ones. */
+const HAND_OVER_PAUSE_MS = 2
+const TAKE_OVER_PAUSE_MS = 20
 
 /** Milliseconds for the query that shows where connections are led. */
 const STEERED_QUERY_MS = 500
@@ -44,7 +52,7 @@ export class Listeners {
   }
 
   /** Opens all; rejects with a `ListenError` at the first that cannot be opened. Those before it stay open until the stop. */
-  async start({ listen, tcp, host }: Config, handle: QueryHandler): Promise<void> {
+  async start({ listen, tcp, host }: Config, handle: QueryHandler, log: Log): Promise<void> {
     const reusePort = host.stateDirectory !== null
     const limits = {
       connectionsMax: tcp.connectionsMax,
@@ -67,7 +75,7 @@ export class Listeners {
       }
     }
     for (const address of listen.addresses) await open(address, CHOSEN_PORT_ATTEMPTS_MAX)
-    if (reusePort) this.#spreadConnections()
+    if (reusePort) this.#spreadConnections(log)
   }
 
   clientEnds(): { readonly address: string; readonly port: number }[] {
@@ -91,19 +99,68 @@ export class Listeners {
     }
   }
 
+  /**
+   * Passes open TCP connections to another agent, each as soon as it is at rest, until none is left or the time is over. Throws
+   * where there is nobody to take them.
+   */
+  async handOver(path: string, withinMs: number): Promise<{ readonly left: number }> {
+    const sender = new DescriptorSender(path)
+    const endMs = nowMs() + withinMs
+    try {
+      for (;;) {
+        const left = this.#open
+          .map(({ transport, listener }) => {
+            const note = JSON.stringify({ transport, address: listener.address, port: listener.port })
+            return listener.handOver((descriptor) => sender.send({ descriptor, note }))
+          })
+          .reduce((sum, each) => sum + each, 0)
+        if (left === 0 || nowMs() > endMs) return { left }
+        await sleep(HAND_OVER_PAUSE_MS)
+      }
+    } finally {
+      sender.close()
+    }
+  }
+
+  /** Serves connections that another agent passes to us; returns the function that ends it. Throws where that is impossible. */
+  takeOver(path: string, log: Log): () => void {
+    const receiver = new DescriptorReceiver(path)
+    const look = setInterval(() => {
+      let taken = 0
+      for (let passed = receiver.receive(); passed !== undefined; passed = receiver.receive()) {
+        const { address, port } = JSON.parse(passed.note) as ListeningOn
+        const place = this.#open.find(({ transport, listener }) => {
+          return transport === 'tcp' && listener.address === address && listener.port === port
+        })
+        if (place === undefined) closeDescriptor(passed.descriptor)
+        else {
+          place.listener.adopt(passed.descriptor)
+          taken++
+        }
+      }
+      if (taken > 0) log.info('connections-taken-over', { taken })
+    }, TAKE_OVER_PAUSE_MS).unref()
+    return () => {
+      clearInterval(look)
+      receiver.close()
+    }
+  }
+
   async stop(drainMs: number): Promise<void> {
     await Promise.all(this.#open.map(({ listener }) => listener.stop(drainMs)))
   }
 
   /** Someone who left before may have led new connections to a place that is somebody else's now. */
-  #spreadConnections(): void {
+  #spreadConnections(log: Log): void {
     for (const { transport, listener } of this.#open) {
       if (transport === 'udp') continue
       for (const descriptor of listener.descriptors) {
         try {
           spreadConnections(descriptor)
-        } catch {
-          // ENOENT: nobody did. No native library: nobody here will, and who has one repairs it when it starts.
+        } catch (error) {
+          // Nobody led them anywhere.
+          if (error instanceof SyscallError && error.code === 'ENOENT') continue
+          log.warn('steering-failed', { transport, address: listener.address, error: textOf(error) })
         }
       }
     }

@@ -7,7 +7,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config/config.ts'
 import { Instances, type OtherInstance } from '../host/instances.ts'
@@ -57,6 +57,8 @@ export class Presence {
   /** Names this process among the agents of the node. */
   readonly instance = randomBytes(4).toString('hex')
   readonly host: HostSetup
+  /** Where we take the connections of a predecessor; undefined where there can be none. */
+  connectionsPath: string | undefined
   readonly #config: Config
   readonly #parts: PresenceParts
   #instances: Instances | undefined
@@ -79,6 +81,15 @@ export class Presence {
     return this.#config.host.stateDirectory !== null
   }
 
+  /** Where the successor takes connections; undefined without one. */
+  get successorsPath(): string | undefined {
+    const { stateDirectory } = this.#config.host
+    const successor = this.#others.find(({ phase }) => phase === 'ready')
+    return successor === undefined || stateDirectory === null
+      ? undefined
+      : connectionsPath(stateDirectory, successor.id)
+  }
+
   get hasOthers(): boolean {
     return this.#others.length > 0
   }
@@ -95,6 +106,7 @@ export class Presence {
   async join(): Promise<void> {
     const { stateDirectory } = this.#config.host
     if (stateDirectory === null) return
+    this.connectionsPath = connectionsPath(stateDirectory, this.instance)
     this.#instances = await Instances.join(stateDirectory, this.instance)
     await this.#lookForOthers()
     this.#parts.log.info('instance-joined', { instance: this.instance, others: this.#others })
@@ -260,4 +272,9 @@ export class Presence {
       this.#isToldReady = !isReady
     }
   }
+}
+
+/** Beside the socket by which the agent is seen. */
+function connectionsPath(directory: string, instance: string): string {
+  return join(directory, `${instance}.connections`)
 }

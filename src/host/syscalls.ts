@@ -11,6 +11,7 @@ interface Koffi {
   load(path: string | null): { func(signature: string): (...args: readonly unknown[]) => number }
   struct(name: string, members: Readonly<Record<string, string>>): unknown
   sizeof(type: unknown): number
+  address(bytes: Uint8Array): bigint
   errno(): number
   readonly os: { readonly errno: Readonly<Record<string, number>> }
 }
@@ -31,6 +32,11 @@ interface SocketCalls {
   setsockopt(descriptor: number, level: number, option: number, value: Uint8Array, length: number): number
   /** `setsockopt` for a `struct sock_fprog`, which holds a pointer. */
   setFilter(descriptor: number, level: number, option: number, program: SocketFilter, length: number): number
+  socket(domain: number, type: number, protocol: number): number
+  bind(descriptor: number, address: Uint8Array, length: number): number
+  sendmsg(descriptor: number, message: Uint8Array, flags: number): number
+  recvmsg(descriptor: number, message: Uint8Array, flags: number): number
+  close(descriptor: number): number
   exit(code: number): number
   readonly filterOctets: number
 }
@@ -51,13 +57,18 @@ function libc(): SocketCalls {
   koffi = require('koffi') as Koffi
   const filterOctets = koffi.sizeof(koffi.struct('sock_fprog', { len: 'uint16', filter: 'void *' }))
   const library = koffi.load(null)
-  const [connect, setsockopt, setFilter, exit] = [
+  const [connect, setsockopt, setFilter, socket, bind, sendmsg, recvmsg, close, exit] = [
     library.func('int connect(int descriptor, const uint8_t *address, uint32_t length)'),
     library.func('int setsockopt(int descriptor, int level, int option, const uint8_t *value, uint32_t length)'),
     library.func('int setsockopt(int descriptor, int level, int option, const sock_fprog *program, uint32_t length)'),
+    library.func('int socket(int domain, int type, int protocol)'),
+    library.func('int bind(int descriptor, const uint8_t *address, uint32_t length)'),
+    library.func('long sendmsg(int descriptor, const uint8_t *message, int flags)'),
+    library.func('long recvmsg(int descriptor, uint8_t *message, int flags)'),
+    library.func('int close(int descriptor)'),
     library.func('int _exit(int code)'),
   ]
-  calls = { connect, setsockopt, setFilter, exit, filterOctets }
+  calls = { connect, setsockopt, setFilter, socket, bind, sendmsg, recvmsg, close, exit, filterOctets }
   return calls
 }
 
@@ -78,13 +89,41 @@ export function setSocketFilter(descriptor: number, level: number, option: numbe
   check('setsockopt', setFilter(descriptor, level, option, program, filterOctets))
 }
 
+export function openSocket(domain: number, type: number): number {
+  return check('socket', libc().socket(domain, type, 0))
+}
+
+export function bindSocket(descriptor: number, address: Uint8Array): void {
+  check('bind', libc().bind(descriptor, address, address.length))
+}
+
+/** `message` is a `struct msghdr`; what it points to must be alive until this returns. */
+export function sendMessage(descriptor: number, message: Uint8Array, flags: number): number {
+  return check('sendmsg', libc().sendmsg(descriptor, message, flags))
+}
+
+/** Fills what the `struct msghdr` points to. */
+export function receiveMessage(descriptor: number, message: Uint8Array, flags: number): number {
+  return check('recvmsg', libc().recvmsg(descriptor, message, flags))
+}
+
+export function closeDescriptor(descriptor: number): void {
+  check('close', libc().close(descriptor))
+}
+
+/** Where the bytes are, for structures that point to others. They must not be moved: take those of `Buffer.allocUnsafeSlow`. */
+export function addressOf(bytes: Uint8Array): bigint {
+  libc()
+  return koffi!.address(bytes)
+}
+
 /** Ends the process from any thread, at once, whatever its event loop does; nothing is flushed. */
 export function exitProcess(code: number): void {
   libc().exit(code)
 }
 
-function check(call: string, result: number): void {
-  if (result >= 0) return
+function check(call: string, result: number): number {
+  if (result >= 0) return result
   const number = koffi!.errno()
   const name = Object.entries(koffi!.os.errno).find(([, value]) => value === number)?.[0]
   throw new SyscallError(call, name ?? String(number))

@@ -34,6 +34,10 @@ export interface Listener {
   readonly descriptors: readonly number[]
   /** The far ends of the open connections; none where there are no connections. */
   clientEnds(): readonly { readonly address: string; readonly port: number }[]
+  /** Passes connections that are at rest to somebody else, who is given their descriptors; returns how many are left. */
+  handOver(pass: (descriptor: number) => boolean): number
+  /** Serves a connection that somebody else accepted. */
+  adopt(descriptor: number): void
   /** Goes on answering until nothing is under way and nothing arrives, at the latest for `drainMs`, then closes. Idempotent. */
   stop(drainMs: number): Promise<void>
 }

@@ -1,14 +1,14 @@
 /** The descriptor below one of Node's sockets, for the system calls that Node does not make. */
 
 import type { Socket } from 'node:dgram'
-import type { Server } from 'node:net'
+import type { Server, Socket as TcpSocket } from 'node:net'
 
 interface WithDescriptor {
   readonly fd?: number
 }
 
 /** None where the platform has no descriptors, or Node keeps them elsewhere one day. */
-export function descriptorsOf(socket: Socket | Server): readonly number[] {
+export function descriptorsOf(socket: Socket | Server | TcpSocket): readonly number[] {
   const handle = handleOf(socket)
   return handle?.fd === undefined || handle.fd < 0 ? [] : [handle.fd]
 }

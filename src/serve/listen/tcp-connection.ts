@@ -8,6 +8,7 @@
 
 import type { Socket } from 'node:net'
 import { type Arrival, type Family, type QueryHandler, Transport } from '../query-handler.ts'
+import { descriptorsOf } from './descriptor.ts'
 import { framed, MessageStream } from './framing.ts'
 import type { TcpCounts } from './listen-counts.ts'
 import type { TcpLimits } from './tcp-limits.ts'
@@ -22,6 +23,12 @@ export interface ConnectionParts {
 }
 
 type CutReason = keyof TcpCounts['cut']
+
+/** Milliseconds of silence after which nobody is taken to be about to ask. */
+const QUIET_MS = 100
+
+/** Milliseconds to wait for a good moment to end. */
+const FINISH_MS = 250
 
 export class TcpConnection {
   readonly parts: ConnectionParts
@@ -41,6 +48,10 @@ export class TcpConnection {
   /** Runs from the first octet of a message to its last. */
   #partialTimer: NodeJS.Timeout | undefined
   #lingerTimer: NodeJS.Timeout | undefined
+  #finishTimer: NodeJS.Timeout | undefined
+  #isFinishing = false
+  /** When the client last said something; opening the connection counts. */
+  #readAt = performance.now()
   readonly #uncork = (): void => {
     this.#isCorked = false
     if (!this.#socket.destroyed) this.#socket.uncork()
@@ -51,13 +62,14 @@ export class TcpConnection {
     this.parts = parts
     socket.setTimeout(parts.limits.idleMs)
     socket.on('data', (bytes: Buffer) => this.#read(bytes))
-    socket.on('end', () => this.finish())
+    socket.on('end', () => this.#takeNoMore())
     socket.on('drain', () => this.#drained())
     socket.on('timeout', () => this.#timedOut())
     socket.on('error', () => this.#countCut('reset'))
     socket.on('close', () => {
       clearTimeout(this.#partialTimer)
       clearTimeout(this.#lingerTimer)
+      clearTimeout(this.#finishTimer)
     })
   }
 
@@ -72,8 +84,36 @@ export class TcpConnection {
     return this.#octetsRead
   }
 
-  /** Takes no further octets, answers the queries that are here, then ends. Idempotent. */
+  /**
+   * Ends at the moment that costs the client least: right after the last response that it waits for. One that asks again and
+   * again and never waits has `FINISH_MS` for such a moment. Idempotent.
+   */
   finish(): void {
+    if (this.#isInputOver || this.#isFinishing) return
+    this.#isFinishing = true
+    const isQuiet = performance.now() - this.#readAt > QUIET_MS
+    if (isQuiet && this.#inFlight === 0) this.#takeNoMore()
+    else this.#finishTimer = setTimeout(() => this.#takeNoMore(), FINISH_MS)
+  }
+
+  /**
+   * Passes the connection to another process, if nothing of it is here: no query under way, no part of a message, no response
+   * that the kernel has not taken. The client notices nothing.
+   */
+  handOver(pass: (descriptor: number) => boolean): boolean {
+    const socket = this.#socket
+    if (socket.destroyed) return true
+    const isAtRest = this.#inFlight === 0 && this.#stream.heldOctets === 0 && !this.#isInputOver && !this.#isEnding
+    if (!isAtRest || socket.writableLength > 0 || socket.readableLength > 0) return false
+    const [descriptor] = descriptorsOf(socket)
+    if (descriptor === undefined || !pass(descriptor)) return false
+    // Closes our descriptor alone: the other process holds the connection open.
+    socket.destroy()
+    return true
+  }
+
+  /** Takes no further octets, answers the queries that are here, then ends. Idempotent. */
+  #takeNoMore(): void {
     if (this.#isInputOver) return
     this.#isInputOver = true
     this.#socket.pause()
@@ -95,11 +135,13 @@ export class TcpConnection {
       return
     }
     if (response !== undefined) this.#write(response)
-    this.#take()
+    if (this.#isFinishing && this.#inFlight === 0 && this.#stream.heldOctets === 0) this.#takeNoMore()
+    else this.#take()
   }
 
   #read(bytes: Buffer): void {
     this.#octetsRead += bytes.length
+    this.#readAt = performance.now()
     // After our FIN the client may still talk; nobody listens.
     if (this.#isInputOver) return
     this.#stream.push(bytes)

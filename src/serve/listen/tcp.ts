@@ -1,7 +1,7 @@
 /** DNS over TCP (RFC 7766, RFC 9210): who may connect, and how it ends. What a connection does is `tcp-connection`. */
 
 import { once } from 'node:events'
-import { createServer, isIPv6, type Server, type Socket } from 'node:net'
+import { createServer, isIPv6, type Server, Socket } from 'node:net'
 import type { Listener, QueryHandler } from '../query-handler.ts'
 import { descriptorsOf } from './descriptor.ts'
 import { familyOf, type ListenAddress, listenError, serverName } from './listen-address.ts'
@@ -132,6 +132,16 @@ class TcpListener implements Listener {
 
   clientEnds(): readonly { readonly address: string; readonly port: number }[] {
     return [...this.#connections].flatMap((connection) => connection.clientEnd ?? [])
+  }
+
+  handOver(pass: (descriptor: number) => boolean): number {
+    let left = 0
+    for (const connection of this.#connections) if (!connection.handOver(pass)) left++
+    return left
+  }
+
+  adopt(descriptor: number): void {
+    this.#admit(new Socket({ fd: descriptor, allowHalfOpen: true }))
   }
 
   async #drainAndClose(drainMs: number): Promise<void> {

@@ -104,6 +104,14 @@ class DgramListener implements Listener {
     return []
   }
 
+  handOver(): number {
+    return 0
+  }
+
+  adopt(): void {
+    throw new Error('UDP has no connections')
+  }
+
   async #drainAndClose(drainMs: number): Promise<void> {
     const deadline = performance.now() + drainMs
     const leftMs = () => deadline - performance.now()
