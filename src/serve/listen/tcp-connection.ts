@@ -112,6 +112,17 @@ export class TcpConnection {
     return true
   }
 
+  /** What the kernel has for us is read in the next turn; only when that was nothing is this the moment. */
+  #finishUnlessAsked(): void {
+    const before = this.#octetsRead
+    const finish = (): void => {
+      const isAtRest = this.#octetsRead === before && this.#inFlight === 0 && this.#stream.heldOctets === 0
+      if (isAtRest && !this.#socket.destroyed) this.#takeNoMore()
+    }
+    // The first turn ends without another look at the sockets.
+    setImmediate(() => setImmediate(finish))
+  }
+
   /** Takes no further octets, answers the queries that are here, then ends. Idempotent. */
   #takeNoMore(): void {
     if (this.#isInputOver) return
@@ -135,8 +146,8 @@ export class TcpConnection {
       return
     }
     if (response !== undefined) this.#write(response)
-    if (this.#isFinishing && this.#inFlight === 0 && this.#stream.heldOctets === 0) this.#takeNoMore()
-    else this.#take()
+    if (this.#isFinishing && this.#inFlight === 0) this.#finishUnlessAsked()
+    this.#take()
   }
 
   #read(bytes: Buffer): void {

@@ -2,6 +2,7 @@
 
 import { once } from 'node:events'
 import { createServer, isIPv6, type Server, Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Listener, QueryHandler } from '../query-handler.ts'
 import { descriptorsOf } from './descriptor.ts'
 import { familyOf, type ListenAddress, listenError, serverName } from './listen-address.ts'
@@ -21,6 +22,9 @@ export interface TcpListenerParts {
 
 /** Connections that the kernel may hold for us to accept; it cuts this to net.core.somaxconn. */
 const BACKLOG = 1024
+
+/** Milliseconds between the ends of two connections at a stop, if there is time for all of them. */
+const FINISH_PAUSE_MS = 5
 
 /** Listens on a TCP address; rejects with a `ListenError` when it cannot. */
 export async function openTcpListener(
@@ -152,7 +156,12 @@ class TcpListener implements Listener {
     this.#server.close()
     await untilQuiet(() => this.#octetsAndConnections())
     this.#isStopping = true
-    for (const connection of this.#connections) connection.finish()
+    // One after another: a client that loses all its connections at once is slow to see it, and asks on those that are ended.
+    const pauseMs = Math.min(FINISH_PAUSE_MS, (deadline - performance.now()) / 2 / (this.#connections.size + 1))
+    for (const connection of this.#connections) {
+      connection.finish()
+      if (pauseMs > 0) await sleep(pauseMs)
+    }
     if (this.#connections.size > 0) {
       const empty = Promise.withResolvers<void>()
       this.#onEmpty = empty.resolve
