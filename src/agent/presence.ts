@@ -201,12 +201,8 @@ export class Presence {
   /** What is ours alone goes; what another agent uses stays. */
   async cleanUp(): Promise<void> {
     this.host.leave()
-    const isLast = async (): Promise<boolean> => {
-      await this.#lookForOthers()
-      return !this.hasOthers
-    }
     if (this.#instances !== undefined) this.#instances.phase = 'removing'
-    if (await isLast()) {
+    if (await this.#isLast()) {
       await this.host.removeRules()
       await this.host.removeInterface()
     } else {
@@ -216,6 +212,18 @@ export class Presence {
     }
     this.#watchdog?.end()
     await this.#instances?.leave()
+  }
+
+  /** Of several that would remove at the same time, one does: that with the first name, when the others are gone. */
+  async #isLast(): Promise<boolean> {
+    const endMs = nowMs() + REMOVING_MS
+    for (;;) {
+      await this.#lookForOthers()
+      if (!this.hasOthers) return true
+      const isOurs = this.#others.every(({ id, phase }) => phase === 'removing' && this.instance < id)
+      if (!isOurs || nowMs() > endMs) return false
+      await sleep(OTHERS_LOOK_MS)
+    }
   }
 
   async #lookForOthers(): Promise<void> {

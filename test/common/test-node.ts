@@ -193,6 +193,22 @@ export class TestNode {
       .filter((line) => / (s|d)port=53 /.test(line) && ours.some((address) => line.includes(`=${address} `)))
   }
 
+  /** Until a load has begun to arrive: the counters of the pod's link say so. */
+  async underLoad(): Promise<void> {
+    const packets = async () => Number(await this.shell('pod', 'cat /sys/class/net/v1i*/statistics/rx_packets'))
+    const before = await packets()
+    await until(
+      async () => (await packets()) > before + 1_000,
+      START_MS,
+      () => 'there is no load',
+    )
+  }
+
+  /** Whatever became of a test, the next one finds the node without agents. */
+  async stopAgents(): Promise<void> {
+    await Promise.all(this.#agents.map((agent) => agent.stop()))
+  }
+
   async destroy(): Promise<void> {
     await Promise.all(this.#agents.map((agent) => agent.kill()))
     if (this.#unbound !== undefined && this.#unbound.exitCode === null) {

@@ -21,8 +21,8 @@ export interface LoadResult {
   readonly text: string
 }
 
-/** Sockets that dnsperf asks from. */
-const CLIENTS = 20
+/** Sockets, or connections, that dnsperf asks from. */
+export const LOAD_CLIENTS = 20
 
 /** Seconds after which dnsperf calls a query lost: as long as a resolver in a Pod waits. */
 const LOST_SECONDS = 5
@@ -35,7 +35,7 @@ export async function startLoad(node: TestNode, load: Load): Promise<{ readonly 
     `-s${load.address}`,
     `-m${load.transport}`,
     `-d${path}`,
-    `-c${CLIENTS}`,
+    `-c${LOAD_CLIENTS}`,
     `-Q${load.queriesPerSecond}`,
     `-l${load.seconds}`,
     `-t${LOST_SECONDS}`,

@@ -20,27 +20,32 @@ const ADDRESSES = [LINK_LOCAL, CLUSTER_IP, LINK_LOCAL_V6, CLUSTER_IP_V6]
 const LINK_LOCALS = [LINK_LOCAL, LINK_LOCAL_V6]
 const CLUSTER_IPS = [CLUSTER_IP, CLUSTER_IP_V6]
 
-const backends: readonly { kubeProxy: KubeProxy; backend: string }[] = [
-  { kubeProxy: 'iptables-nft', backend: 'iptables-nft' },
-  { kubeProxy: 'iptables-legacy', backend: 'iptables-legacy' },
-  { kubeProxy: 'nftables', backend: 'nftables' },
+const nodes: readonly { kubeProxy: KubeProxy; rules: 'auto' | 'nftables'; backend: string }[] = [
+  { kubeProxy: 'iptables-nft', rules: 'auto', backend: 'iptables-nft' },
+  { kubeProxy: 'iptables-legacy', rules: 'auto', backend: 'iptables-legacy' },
+  { kubeProxy: 'nftables', rules: 'auto', backend: 'nftables' },
+  // The hooks of the kernel are the same ones: untracked is untracked.
+  { kubeProxy: 'iptables-legacy', rules: 'nftables', backend: 'nftables' },
 ]
 
-for (const { kubeProxy, backend } of backends) {
-  suite(`a node whose kube-proxy uses ${kubeProxy}`, () => {
+for (const { kubeProxy, rules, backend } of nodes) {
+  suite(`a node whose kube-proxy uses ${kubeProxy}, rules: ${rules}`, () => {
     let node: TestNode
     let agent: NodeAgent
+    const options = () => ({ config: node.config({ host: { rules } }) })
 
+    /** Over both transports, all at once. */
     const assertAnswerer = async (addresses: readonly string[], wanted: Answerer, where: 'pod' | 'node' = 'pod') => {
-      for (const address of addresses) {
-        for (const transport of ['udp', 'tcp'] as const) {
-          assert.equal(
-            await node.answerer(address, transport, where),
-            wanted,
-            `${transport} ${address} from the ${where}\n${agent?.output()}`,
-          )
-        }
-      }
+      const asked = addresses.flatMap((address) =>
+        (['udp', 'tcp'] as const).map((transport) => ({ address, transport })),
+      )
+      const answers = await Promise.all(
+        asked.map(
+          async ({ address, transport }) => `${transport} ${address} ${await node.answerer(address, transport, where)}`,
+        ),
+      )
+      const expected = asked.map(({ address, transport }) => `${transport} ${address} ${wanted}`)
+      assert.deepEqual(answers, expected, `from the ${where}\n${answers.join('\n')}\n${agent?.output()}`)
     }
 
     before(async (t) => {
@@ -52,8 +57,9 @@ for (const { kubeProxy, backend } of backends) {
     test('has kube-dns at the ClusterIP before there is an agent', () => assertAnswerer(CLUSTER_IPS, 'kube-dns'))
 
     test(`leads every address and transport to the agent when it is ready, with rules of ${backend}`, async () => {
-      agent = await node.agent()
-      assert.match(agent.output(), new RegExp(`"backend":"${backend}".*kube-proxy uses`))
+      agent = await node.agent(options())
+      const why = rules === 'auto' ? 'kube-proxy uses' : 'the configuration says so'
+      assert.match(agent.output(), new RegExp(`"backend":"${backend}".*${why}`))
       await assertAnswerer(ADDRESSES, 'agent')
       await assertAnswerer(ADDRESSES, 'agent', 'node')
     })
@@ -83,7 +89,7 @@ for (const { kubeProxy, backend } of backends) {
     test('keeps its rules, or puts them back, when somebody flushes all there are', async () => {
       const flush =
         backend === 'nftables'
-          ? 'nft flush ruleset; nft -f "$0"'
+          ? `nft flush ruleset; ${kubeProxy === 'nftables' ? 'nft -f "$0"' : ':'}`
           : `for f in iptables ip6tables; do for t in raw filter; do $f-${backend.slice(9)} -t $t -F; done; done`
       await node.in('node', 'sh', '-ec', flush, `${node.directory}/kube-proxy.nft`)
       await until(
@@ -104,8 +110,8 @@ for (const { kubeProxy, backend } of backends) {
       )
     })
 
-    test('after SIGKILL a client is refused or answered by kube-dns, never left in silence; a restart takes over again', async () => {
-      agent = await node.agent()
+    test('after SIGKILL a client is refused, or answered by kube-dns where the rules end with the process; a restart takes over again', async () => {
+      agent = await node.agent(options())
       await agent.kill()
       await until(
         async () => (await node.answerer(CLUSTER_IP, 'udp')) !== 'nobody',
@@ -114,7 +120,7 @@ for (const { kubeProxy, backend } of backends) {
       )
       await assertAnswerer(CLUSTER_IPS, backend === 'nftables' ? 'kube-dns' : 'refused')
       await assertAnswerer(LINK_LOCALS, 'refused')
-      agent = await node.agent()
+      agent = await node.agent(options())
       await assertAnswerer(ADDRESSES, 'agent')
     })
 
