@@ -76,6 +76,31 @@ const cases = [
     problems: ['c.yaml:2: health.address is taken by listen already'],
   },
   {
+    promise: 'rules without an interface',
+    text: 'host: { rules: auto }\nlisten: { addresses: [169.254.20.10] }',
+    problems: [
+      'c.yaml:1: host.rules is auto without host.interface: untracked traffic needs the addresses to be on this node',
+    ],
+  },
+  {
+    promise: 'an interface that could carry no listen address',
+    text: 'host: { interface: nodelocaldns }',
+    problems: ['c.yaml:1: host.interface is set, but no listen address is one that an interface could carry'],
+  },
+  {
+    promise: 'rules and a shared port for a port that is not known',
+    text: 'host: { interface: a, rules: auto, stateDirectory: /run/x }\nlisten: { port: 0, addresses: [169.254.20.10] }',
+    problems: [
+      'c.yaml:1: host.rules is auto while listen.port is 0: rules need a port that is known',
+      'c.yaml:1: host.stateDirectory is set while listen.port is 0: nobody can share a port that is chosen anew',
+    ],
+  },
+  {
+    promise: 'a watchdog that hardly looks before it ends the process',
+    text: 'watchdog: { intervalMs: 2000, deadlineMs: 3000 }',
+    problems: ['c.yaml:1: watchdog.deadlineMs is 3000, less than three times intervalMs, which is 2000'],
+  },
+  {
     promise: 'a metrics address without its port',
     text: 'metrics: { address: "127.0.0.1" }',
     problems: ['c.yaml:1: metrics.address is no ADDRESS:PORT or [V6]:PORT'],
