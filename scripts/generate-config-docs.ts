@@ -1,7 +1,8 @@
 // Writes docs/config.schema.json and docs/configuration.md from src/config/schema.ts, which is where settings are explained.
 // `--check` writes nothing and fails when they are not what they should be.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { configJsonSchema, type JsonSchema } from '../src/config/schema.ts'
+import { writeOrCheck } from './generated-files.ts'
 
 const root = new URL('../', import.meta.url)
 
@@ -139,14 +140,4 @@ const EXAMPLE_HEADING = `## A full example
 
 Every key, with the values for a node of a cluster whose kube-dns has the ClusterIP 10.96.0.10.`
 
-if (import.meta.main) {
-  const isCheck = process.argv.includes('--check')
-  for (const [path, text] of configDocs()) {
-    const url = new URL(path, root)
-    if (!isCheck) writeFileSync(url, text)
-    else if (readFileSync(url, 'utf8') !== text) {
-      process.stderr.write(`${path} is not what src/config/schema.ts says: run npm run docs\n`)
-      process.exitCode = 1
-    }
-  }
-}
+if (import.meta.main) writeOrCheck(configDocs(), 'src/config/schema.ts')

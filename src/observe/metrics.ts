@@ -43,6 +43,7 @@ const EVENT_LOOP_DELAYS = [
   { statistic: 'max', from: 'nodejs_eventloop_lag_max_seconds' },
 ] as const
 const EVENT_LOOP_COLLECTOR = 'nodejs_eventloop_lag_seconds'
+const EVENT_LOOP_DELAY = 'nodelocal_mcs_event_loop_delay_seconds'
 
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry()
@@ -89,6 +90,24 @@ export function createMetrics(sources: MetricSources): Metrics {
       return registry.metrics()
     },
   }
+}
+
+/** What a family is, for its documentation. */
+export type DescribedFamily = Pick<Family, 'name' | 'help' | 'type' | 'labelNames'> & {
+  readonly bounds?: readonly number[]
+}
+
+/** Every family that `createMetrics` registers, in the order of registration; those of the process last. */
+export function describeMetrics(): DescribedFamily[] {
+  const registry = new Registry()
+  registerDefaults(registry)
+  // prom-client keeps these as plain properties, without saying so in its types.
+  const defaults = registry.getMetricsAsArray() as unknown as (DescribedFamily & { buckets?: readonly number[] })[]
+  const others = defaults.map(({ name, help, labelNames, buckets }) => {
+    const type = buckets !== undefined ? 'histogram' : name.endsWith('_total') ? 'counter' : 'gauge'
+    return { name, help, type, labelNames, ...(buckets === undefined ? {} : { bounds: buckets }) } as const
+  })
+  return [...COREDNS_FAMILIES, ...OWN_FAMILIES, ...others]
 }
 
 function register(family: Family, registry: Registry, scrape: () => Scrape): void {
@@ -200,7 +219,7 @@ class EventLoopDelay extends Gauge {
 
   constructor(read: () => Promise<Sample[]>) {
     super({
-      name: 'nodelocal_mcs_event_loop_delay_seconds',
+      name: EVENT_LOOP_DELAY,
       help: 'Delay of the event loop since the last scrape.',
       labelNames: ['statistic'],
       registers: [],
