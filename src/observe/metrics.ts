@@ -94,7 +94,7 @@ export function createMetrics(sources: MetricSources): Metrics {
 
 /** What a family is, for its documentation. */
 export type DescribedFamily = Pick<Family, 'name' | 'help' | 'type' | 'labelNames'> & {
-  readonly bounds?: readonly number[]
+  readonly bounds?: readonly number[] | undefined
 }
 
 /** Every family that `createMetrics` registers, in the order of registration; those of the process last. */
@@ -105,7 +105,7 @@ export function describeMetrics(): DescribedFamily[] {
   const defaults = registry.getMetricsAsArray() as unknown as (DescribedFamily & { buckets?: readonly number[] })[]
   const others = defaults.map(({ name, help, labelNames, buckets }) => {
     const type = buckets !== undefined ? 'histogram' : name.endsWith('_total') ? 'counter' : 'gauge'
-    return { name, help, type, labelNames, ...(buckets === undefined ? {} : { bounds: buckets }) } as const
+    return { name, help, type, labelNames, bounds: buckets } as const
   })
   return [...COREDNS_FAMILIES, ...OWN_FAMILIES, ...others]
 }
