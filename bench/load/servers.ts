@@ -122,8 +122,13 @@ export async function startUpstream(): Promise<Server> {
 
 export type UpstreamTransport = 'udp' | 'tcp'
 
-export async function startUs(upstream: Server, transport: UpstreamTransport): Promise<Server> {
-  const [port, directory] = [await freePort(), home()]
+export interface OurServer extends Server {
+  /** The sum of the series of a name whose labels contain `labels`. */
+  metric(name: string, labels?: string): Promise<number>
+}
+
+export async function startUs(upstream: { readonly port: number }, transport: UpstreamTransport): Promise<OurServer> {
+  const [port, metricsPort, directory] = [await freePort(), await freePort(), home()]
   const path = join(directory, 'config.yaml')
   const root = new URL('../../', import.meta.url).pathname
   writeFileSync(
@@ -133,17 +138,27 @@ export async function startUs(upstream: Server, transport: UpstreamTransport): P
       'clusterset: { source: none }',
       'cache: { maxTtlSeconds: 300 }',
       `forward: [{ zones: ["."], upstreams: ["127.0.0.1:${upstream.port}"], transport: ${transport}, maxInFlight: 20000 }]`,
-      'metrics: { address: "127.0.0.1:0" }',
+      `metrics: { address: "127.0.0.1:${metricsPort}" }`,
       'health: { address: "127.0.0.1:0" }',
     ].join('\n'),
   )
-  return await start(
+  const server = await start(
     'nodelocal-mcs',
     process.execPath,
     [join(root, 'dist/nodelocal-mcs.js'), 'run', '--config', path],
     port,
     directory,
   )
+  return {
+    ...server,
+    metric: async (name, labels = '') => {
+      const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
+      const values = text.matchAll(
+        new RegExp(`^${name}(?:\\{[^}]*${labels}[^}]*\\})${labels === '' ? '?' : ''} (\\S+)$`, 'gm'),
+      )
+      return [...values].reduce((sum, [, value]) => sum + Number(value), 0)
+    },
+  }
 }
 
 export async function startUnboundPeer(upstream: Server, transport: UpstreamTransport): Promise<Server> {
