@@ -194,12 +194,14 @@ export class TcpConnection {
     this.isSuspect = false
     let at = 0
     if (this.#partialLength > 0) at = this.#completePartial(octets)
-    while (octets - at >= LENGTH_OCTETS) {
+    // Whoever hears a response may close us in the same breath.
+    while (octets - at >= LENGTH_OCTETS && !this.#isClosed) {
       const end = at + LENGTH_OCTETS + readUint16(readBuffer, at)
       if (end > octets) break
       this.#received(readBuffer.subarray(at + LENGTH_OCTETS, end))
       at = end
     }
+    if (this.#isClosed) return
     if (at < octets) this.#keepPartial(at, octets)
     if (this.isRetiring && this.waitingCount === 0) this.#close('RETIRED')
   }
