@@ -27,9 +27,6 @@ type CutReason = keyof TcpCounts['cut']
 /** Milliseconds of silence after which nobody is taken to be about to ask. */
 const QUIET_MS = 100
 
-/** Milliseconds to wait for a good moment to end. */
-const FINISH_MS = 250
-
 export class TcpConnection {
   readonly parts: ConnectionParts
   readonly #socket: Socket
@@ -86,14 +83,14 @@ export class TcpConnection {
 
   /**
    * Ends at the moment that costs the client least: right after the last response that it waits for. One that asks again and
-   * again and never waits has `FINISH_MS` for such a moment. Idempotent.
+   * again without waiting has `withinMs` for such a moment. Idempotent.
    */
-  finish(): void {
+  finish(withinMs: number): void {
     if (this.#isInputOver || this.#isFinishing) return
     this.#isFinishing = true
     const isQuiet = performance.now() - this.#readAt > QUIET_MS
     if (isQuiet && this.#inFlight === 0) this.#takeNoMore()
-    else this.#finishTimer = setTimeout(() => this.#takeNoMore(), FINISH_MS)
+    else this.#finishTimer = setTimeout(() => this.#takeNoMore(), withinMs)
   }
 
   /**

@@ -23,6 +23,9 @@ export interface TcpListenerParts {
 /** Connections that the kernel may hold for us to accept; it cuts this to net.core.somaxconn. */
 const BACKLOG = 1024
 
+/** The part of the time to stop that a connection has for a good moment to end; the rest is for its last responses. */
+const FINISH_PART = 0.7
+
 /** Milliseconds between the ends of two connections at a stop, if there is time for all of them. */
 const FINISH_PAUSE_MS = 5
 
@@ -117,7 +120,7 @@ class TcpListener implements Listener {
     this.#counts.connectionsAccepted++
     this.#counts.connectionsOpen++
     socket.on('close', () => this.#forget(connection, clientAddress))
-    if (this.#isStopping) connection.finish()
+    if (this.#isStopping) connection.finish(0)
   }
 
   #forget(connection: TcpConnection, clientAddress: string): void {
@@ -156,10 +159,11 @@ class TcpListener implements Listener {
     this.#server.close()
     await untilQuiet(() => this.#octetsAndConnections())
     this.#isStopping = true
+    const timeToFinish = (): number => Math.max(0, (deadline - performance.now()) * FINISH_PART)
     // One after another: a client that loses all its connections at once is slow to see it, and asks on those that are ended.
     const pauseMs = Math.min(FINISH_PAUSE_MS, (deadline - performance.now()) / 2 / (this.#connections.size + 1))
     for (const connection of this.#connections) {
-      connection.finish()
+      connection.finish(timeToFinish())
       if (pauseMs > 0) await sleep(pauseMs)
     }
     if (this.#connections.size > 0) {
