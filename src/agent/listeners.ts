@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config/config.ts'
-import { DescriptorReceiver, DescriptorSender } from '../host/pass-descriptors.ts'
+import { DescriptorReceiver, DescriptorSender, type PassedDescriptor } from '../host/pass-descriptors.ts'
 import { leadConnectionsTo, spreadConnections, takeNothingNew } from '../host/shared-port.ts'
 import { closeDescriptor, SyscallError } from '../host/syscalls.ts'
 import type { Log } from '../observe/log.ts'
@@ -28,6 +28,9 @@ const CHOSEN_PORT_ATTEMPTS_MAX = 20
 /** Milliseconds between two attempts to pass connections, and two looks for passed ones. */
 const HAND_OVER_PAUSE_MS = 2
 const TAKE_OVER_PAUSE_MS = 20
+
+/** Connections that one look takes. */
+const TAKE_OVER_MAX = 256
 
 /** Milliseconds for the query that shows where connections are led. */
 const STEERED_QUERY_MS = 500
@@ -127,22 +130,36 @@ export class Listeners {
     const receiver = new DescriptorReceiver(path)
     const look = setInterval(() => {
       let taken = 0
-      for (let passed = receiver.receive(); passed !== undefined; passed = receiver.receive()) {
-        const { address, port } = JSON.parse(passed.note) as ListeningOn
-        const place = this.#open.find(({ transport, listener }) => {
-          return transport === 'tcp' && listener.address === address && listener.port === port
-        })
-        if (place === undefined) closeDescriptor(passed.descriptor)
-        else {
-          place.listener.adopt(passed.descriptor)
-          taken++
+      try {
+        for (; taken < TAKE_OVER_MAX; taken++) {
+          const passed = receiver.receive()
+          if (passed === undefined) break
+          this.#adopt(passed)
         }
+      } catch (error) {
+        // Whoever wrote that is no agent of this version; the next one may be.
+        log.warn('connections-not-taken-over', { error: textOf(error) })
       }
       if (taken > 0) log.info('connections-taken-over', { taken })
     }, TAKE_OVER_PAUSE_MS).unref()
     return () => {
       clearInterval(look)
       receiver.close()
+    }
+  }
+
+  #adopt({ descriptor, note }: PassedDescriptor): void {
+    try {
+      const wanted = JSON.parse(note) as Partial<ListeningOn>
+      const place = this.#open.find(
+        ({ transport, listener: { address, port } }) =>
+          transport === 'tcp' && address === wanted.address && port === wanted.port,
+      )
+      if (place === undefined) throw new Error(`nobody listens for ${note}`)
+      place.listener.adopt(descriptor)
+    } catch (error) {
+      closeDescriptor(descriptor)
+      throw error
     }
   }
 

@@ -105,6 +105,9 @@ export class Presence {
 
   async join(): Promise<void> {
     const { stateDirectory } = this.#config.host
+    // One that was killed left it behind, and a probe would believe it.
+    const { readyFile } = this.#config.health
+    if (readyFile !== null) rmSync(readyFile, { force: true })
     if (stateDirectory === null) return
     this.connectionsPath = connectionsPath(stateDirectory, this.instance)
     this.#instances = await Instances.join(stateDirectory, this.instance)

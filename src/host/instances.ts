@@ -125,8 +125,14 @@ async function ask(directory: string, id: string): Promise<OtherInstance | undef
   })
   const found = await promise
   // A name left behind; that it stays, in a directory we may not write, harms nobody.
-  if (found === undefined) await rm(path, { force: true }).catch(() => undefined)
+  if (found === undefined) await removeFilesOf(directory, id).catch(() => undefined)
   return found
+}
+
+/** Everything that an instance had in the directory begins with its name. */
+async function removeFilesOf(directory: string, id: string): Promise<void> {
+  const names = (await readdir(directory)).filter((name) => name.startsWith(`${id}.`))
+  await Promise.all(names.map((name) => rm(join(directory, name), { force: true })))
 }
 
 function phaseOf(text: string): OtherInstance['phase'] {

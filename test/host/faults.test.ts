@@ -119,10 +119,18 @@ suite('a node that refuses', () => {
     assert.doesNotMatch(await node.in('node', 'iptables-legacy-save', '-t', 'raw'), /NODELOCAL-MCS/)
   })
 
-  test('takes its ready file away while it is not ready', async () => {
+  test('takes its ready file away while it is not ready, and that of one that was killed', async () => {
     const readyFile = join(node.directory, 'ready', 'ready')
-    agent = await node.agent({ config: node.config({ health: { readyFile }, shutdown: { lingerMs: 3_000 } }) })
     const exists = async () => (await node.shell('node', `test -e ${readyFile} && echo yes || echo no`)).trim()
+    // As one that was killed left it.
+    await mkdir(join(node.directory, 'ready'))
+    await writeFile(readyFile, '')
+    const health = { readyFile }
+    const never = node.config({ health, host: { interfaceType: 'nosuchtype' } })
+    const waiting = await node.agent({ config: never, until: '"event":"setup-failed"' })
+    assert.equal(await exists(), 'no')
+    await waiting.stop()
+    agent = await node.agent({ config: node.config({ health, shutdown: { lingerMs: 3_000 } }) })
     assert.equal(await exists(), 'yes')
     const stopped = agent.stop()
     await agent.untilSaid('"event":"not-ready"')

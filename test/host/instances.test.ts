@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -43,7 +43,8 @@ suite('instances', () => {
     const gone = once(child, 'exit')
     child.kill('SIGKILL')
     await gone
-    assert.deepEqual(await readdir(path), ['dead.instance'])
+    await writeFile(join(path, 'dead.connections'), '')
+    assert.deepEqual(await readdir(path), ['dead.connections', 'dead.instance'])
     assert.deepEqual(await instancesIn(path), [])
     assert.deepEqual(await readdir(path), [])
   })
