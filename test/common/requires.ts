@@ -9,14 +9,34 @@ import type { TestContext } from 'node:test'
  * as in the gate, the test fails instead.
  */
 export function requireProgram(t: TestContext, program: string, debianPackage: string): string | undefined {
-  // Some are not for everybody and stand where only root looks.
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin']
-  const path = folders.map((folder) => join(folder, program)).find(isExecutable)
+  const path = pathOf(program)
   if (path !== undefined) return path
-  const text = `${program} is missing: install the Debian package ${debianPackage}`
+  const text = missing(program, debianPackage)
   if (process.env['NODELOCAL_MCS_TEST_REQUIRE_ALL'] === '1') throw new Error(text)
   t.skip(text)
   return undefined
+}
+
+/**
+ * Why a suite that needs root and these programs (with their Debian packages) is to be skipped; false when it can run. With
+ * NODELOCAL_MCS_TEST_REQUIRE_ALL=1 it throws instead.
+ */
+export function skipWithout(programs: Readonly<Record<string, string>>): string | false {
+  const absent = Object.entries(programs).find(([program]) => pathOf(program) === undefined)
+  const why = process.getuid?.() === 0 ? absent && missing(...absent) : 'needs root, for network namespaces'
+  if (why === undefined) return false
+  if (process.env['NODELOCAL_MCS_TEST_REQUIRE_ALL'] === '1') throw new Error(why)
+  return why
+}
+
+function missing(program: string, debianPackage: string): string {
+  return `${program} is missing: install the Debian package ${debianPackage}`
+}
+
+function pathOf(program: string): string | undefined {
+  // Some are not for everybody and stand where only root looks.
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin']
+  return folders.map((folder) => join(folder, program)).find(isExecutable)
 }
 
 function isExecutable(path: string): boolean {

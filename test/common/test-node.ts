@@ -14,11 +14,10 @@ import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 import { promisify } from 'node:util'
 import { stringify } from 'yaml'
 import { until } from './agent-process.ts'
-import { requireProgram } from './requires.ts'
+import { skipWithout } from './requires.ts'
 
 const run = promisify(execFile)
 const MAIN = new URL('../../cmd/nodelocal-mcs/main.ts', import.meta.url).pathname
@@ -50,14 +49,17 @@ export interface AgentOptions {
 const START_MS = 20_000
 const STOP_MS = 30_000
 
-/** What these tests cannot do without. */
-export function requireNode(t: TestContext): void {
-  requireProgram(t, 'unbound', 'unbound')
-  requireProgram(t, 'dig', 'dnsutils')
-  requireProgram(t, 'ip', 'iproute2')
-  requireProgram(t, 'nft', 'nftables')
-  requireProgram(t, 'iptables', 'iptables')
-  requireProgram(t, 'conntrack', 'conntrack')
+/** Why a suite cannot have a node here; false when it can. */
+export function skipWithoutNode(): string | false {
+  return skipWithout({
+    unbound: 'unbound',
+    dig: 'dnsutils',
+    dnsperf: 'dnsperf',
+    ip: 'iproute2',
+    nft: 'nftables',
+    iptables: 'iptables',
+    conntrack: 'conntrack',
+  })
 }
 
 export class TestNode {

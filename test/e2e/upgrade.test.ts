@@ -1,10 +1,9 @@
 /** Agents come and go under 5,000 queries a second; bench/load/rolling-upgrade.ts does the same ten times over. */
 
 import assert from 'node:assert/strict'
-import { after, afterEach, before, suite, type TestContext, test } from 'node:test'
+import { after, afterEach, before, suite, test } from 'node:test'
 import { until } from '../common/agent-process.ts'
-import { requireProgram } from '../common/requires.ts'
-import { CLUSTER_IP, type KubeProxy, LINK_LOCAL, requireNode, TestNode } from '../common/test-node.ts'
+import { CLUSTER_IP, type KubeProxy, LINK_LOCAL, skipWithoutNode, TestNode } from '../common/test-node.ts'
 import { LOAD_CLIENTS, type LoadResult, startLoad } from '../common/upgrade.ts'
 
 /** Over each transport. */
@@ -14,12 +13,10 @@ const QUERIES_PER_SECOND = 2_500
 const UNDER_WAY_MAX = 10
 
 for (const kubeProxy of ['nftables', 'iptables-nft'] satisfies KubeProxy[]) {
-  suite(`agents under load, kube-proxy with ${kubeProxy}`, () => {
+  suite(`agents under load, kube-proxy with ${kubeProxy}`, { skip: skipWithoutNode() }, () => {
     let node: TestNode
 
-    before(async (t) => {
-      requireNode(t as TestContext)
-      requireProgram(t as TestContext, 'dnsperf', 'dnsperf')
+    before(async () => {
       node = await TestNode.make(kubeProxy)
     })
     afterEach(() => node.stopAgents())

@@ -5,19 +5,18 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { after, afterEach, before, suite, type TestContext, test } from 'node:test'
+import { after, afterEach, before, suite, test } from 'node:test'
 import { until } from '../common/agent-process.ts'
-import { CLUSTER_IP, INTERFACE, LINK_LOCAL, type NodeAgent, requireNode, TestNode } from '../common/test-node.ts'
+import { CLUSTER_IP, INTERFACE, LINK_LOCAL, type NodeAgent, skipWithoutNode, TestNode } from '../common/test-node.ts'
 
 const errors = (type: string) =>
   new RegExp(`^coredns_nodecache_setup_errors_total\\{errortype="${type}"\\} (\\d+)`, 'm')
 
-suite('a node that refuses', () => {
+suite('a node that refuses', { skip: skipWithoutNode() }, () => {
   let node: TestNode
   let agent: NodeAgent | undefined
 
-  before(async (t) => {
-    requireNode(t as TestContext)
+  before(async () => {
     node = await TestNode.make('iptables-legacy')
   })
   afterEach(async () => {

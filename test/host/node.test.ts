@@ -1,7 +1,7 @@
 /** Interface and rules on a node in miniature: who answers a client in each state, for each way of writing rules. */
 
 import assert from 'node:assert/strict'
-import { after, before, suite, type TestContext, test } from 'node:test'
+import { after, before, suite, test } from 'node:test'
 import { until } from '../common/agent-process.ts'
 import {
   type Answerer,
@@ -12,7 +12,7 @@ import {
   LINK_LOCAL,
   LINK_LOCAL_V6,
   type NodeAgent,
-  requireNode,
+  skipWithoutNode,
   TestNode,
 } from '../common/test-node.ts'
 
@@ -29,7 +29,7 @@ const nodes: readonly { kubeProxy: KubeProxy; rules: 'auto' | 'nftables'; backen
 ]
 
 for (const { kubeProxy, rules, backend } of nodes) {
-  suite(`a node whose kube-proxy uses ${kubeProxy}, rules: ${rules}`, () => {
+  suite(`a node whose kube-proxy uses ${kubeProxy}, rules: ${rules}`, { skip: skipWithoutNode() }, () => {
     let node: TestNode
     let agent: NodeAgent
     const options = () => ({ config: node.config({ host: { rules } }) })
@@ -48,8 +48,7 @@ for (const { kubeProxy, rules, backend } of nodes) {
       assert.deepEqual(answers, expected, `from the ${where}\n${answers.join('\n')}\n${agent?.output()}`)
     }
 
-    before(async (t) => {
-      requireNode(t as TestContext)
+    before(async () => {
       node = await TestNode.make(kubeProxy)
     })
     after(() => node?.destroy())
