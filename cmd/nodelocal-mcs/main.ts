@@ -5,7 +5,9 @@ import { setFlagsFromString } from 'node:v8'
 import { tearDown } from '../../src/agent/tear-down.ts'
 import { type RunningAgent, startAgent } from '../../src/agent.ts'
 import { ExitCode, parseCommandLine } from '../../src/config/command-line.ts'
-import { loadConfig } from '../../src/config/config.ts'
+import { configFromText, loadConfig } from '../../src/config/config.ts'
+import { writeYaml } from '../../src/config/file.ts'
+import { migrate } from '../../src/config/migrate/migrate.ts'
 
 /** The build puts the version in; run from the sources, it stands in package.json. */
 const VERSION = process.env['NODELOCAL_MCS_VERSION'] ?? versionOfSources()
@@ -32,6 +34,7 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(command.text)
     return ExitCode.Usage
   }
+  if (command.kind === 'migrate') return migrated(command.corefile, command.flags)
   const loaded = await loadConfig(command.config)
   if (loaded.kind === 'problems') {
     for (const problem of loaded.problems) complain(problem)
@@ -65,6 +68,27 @@ async function main(args: readonly string[]): Promise<number> {
   await stopSignal
   await agent.stop()
   return ExitCode.Stopped
+}
+
+/** The configuration on standard output; what has no counterpart on standard error. */
+function migrated(path: string, flags: readonly string[]): number {
+  let corefile: string
+  try {
+    corefile = readFileSync(path, 'utf8')
+  } catch (error) {
+    complain(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`)
+    return ExitCode.Usage
+  }
+  const { config, notes, problems } = migrate(corefile, flags)
+  for (const problem of problems) complain(problem)
+  if (config === undefined) return ExitCode.Usage
+  for (const note of notes) complain(`note: ${note}`)
+  const text = writeYaml(config)
+  process.stdout.write(text)
+  const loaded = configFromText(text, path)
+  if (loaded.kind !== 'problems') return ExitCode.Stopped
+  for (const problem of loaded.problems) complain(problem)
+  return ExitCode.Usage
 }
 
 function tellWhereItListens(agent: RunningAgent, isDemonstration: boolean): void {

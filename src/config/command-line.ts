@@ -4,6 +4,8 @@ import { Command, CommanderError } from 'commander'
 
 export type CommandLine =
   | { readonly kind: 'run' | 'check' | 'teardown'; readonly config: string | undefined }
+  /** Flags are those of NodeLocal DNSCache, as given. */
+  | { readonly kind: 'migrate'; readonly corefile: string; readonly flags: readonly string[] }
   /** `--help` or `--version`: the text for standard output. */
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'usage-error'; readonly text: string }
@@ -21,6 +23,7 @@ Examples:
   nodelocal-mcs                              run with the embedded defaults on 127.0.0.1:5353
   nodelocal-mcs run --config config.yaml     run as the file says; changes of it are applied while running
   nodelocal-mcs check --config config.yaml   report every problem in the file
+  nodelocal-mcs migrate Corefile -localip 169.254.20.10,10.96.0.10 >config.yaml
 
 Signals: SIGTERM and SIGINT stop gracefully, a second one at once. SIGUSR1 empties the record cache.
 `
@@ -55,6 +58,15 @@ export function parseCommandLine(args: readonly string[], version: string): Comm
   add('run', 'run the agent (the default)', true)
   add('check', 'report every problem in the configuration, exit 2 when there is one', false)
   add('teardown', 'remove the rules and the interface of an agent that is gone', false)
+  prepare(program.command('migrate'))
+    .description("turn NodeLocal DNSCache's Corefile and flags into a configuration; notes on standard error")
+    .argument('<corefile>', 'its Corefile, variables of the addon may still stand in it')
+    .argument('[flags...]', 'its flags, as it has them: -localip 169.254.20.10,10.96.0.10')
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action((corefile: string, flags: string[]) => {
+      result = { kind: 'migrate', corefile, flags }
+    })
   // commander takes an unknown word for an argument of the default command, and says something about `run`.
   const word = args[0]
   const commands = [...program.commands.map((command) => command.name()), 'help']

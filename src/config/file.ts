@@ -1,6 +1,6 @@
 /** yaml's door: the text of a configuration file to a value, with the line of every place in it. Pure. */
 
-import { LineCounter, parseDocument } from 'yaml'
+import { LineCounter, parseDocument, stringify } from 'yaml'
 
 /** A configuration is a page or two; what is larger is a mistake. */
 export const FILE_OCTETS_MAX = 1_048_576
@@ -47,4 +47,9 @@ export function readYaml(text: string): FileReading {
     return undefined
   }
   return { kind: 'value', value, lineOf }
+}
+
+/** The text of a configuration, lists in one line as in our examples. */
+export function writeYaml(value: object): string {
+  return stringify(value, { lineWidth: 0 })
 }

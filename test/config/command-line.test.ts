@@ -14,7 +14,7 @@ const runs = [
 ] as const
 
 const mistakes = [
-  { args: ['start'], says: /unknown command 'start'; there are run, check, teardown, help/ },
+  { args: ['start'], says: /unknown command 'start'; there are run, check, teardown, migrate, help/ },
   { args: ['run', '--confg', 'a.yaml'], says: /unknown option '--confg'/ },
   { args: ['run', '--config'], says: /argument missing/ },
   { args: ['check', 'a.yaml'], says: /too many arguments/ },

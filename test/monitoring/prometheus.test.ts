@@ -42,7 +42,7 @@ suite('dashboards and alerts on a real Prometheus', () => {
   let agent: AgentProcess | undefined
   let upstream: Unbound | undefined
   let prometheus: PrometheusProcess | undefined
-  let isDone = false
+  const done = new AbortController()
   let load: Promise<void> | undefined
 
   before(async () => {
@@ -69,7 +69,7 @@ suite('dashboards and alerts on a real Prometheus', () => {
   })
 
   after(async () => {
-    isDone = true
+    done.abort()
     await load
     await prometheus?.stop()
     await agent?.stop()
@@ -78,7 +78,7 @@ suite('dashboards and alerts on a real Prometheus', () => {
 
   async function drive(port: number): Promise<void> {
     // Bounded by the suite, and by itself.
-    for (let round = 0; round < 3_000 && !isDone; round++) {
+    for (let round = 0; round < 3_000 && !done.signal.aborted; round++) {
       const [name, type] = NAMES[round % NAMES.length]!
       const query = encode({ type: 'query', id: round, flags: 0x0100, questions: [{ name, type }] })
       await (round % 7 === 0 ? askTcp(port, query) : askUdp(port, query))
