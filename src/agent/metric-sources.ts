@@ -39,6 +39,7 @@ export function metricSources(parts: MetricParts): MetricSources {
     cache: () => ({ ...recordCache.status(), bytesMax: parts.config().cache.maxBytes, prefetchesDropped: 0 }),
     zone: () => {
       const status = parts.controlPlane()?.status()
+      const { source } = parts.config().clusterset
       return {
         isSynced: zone.state !== 'unsynced',
         states: zoneStates(zone.state, status?.fromSnapshot === true),
@@ -50,7 +51,8 @@ export function metricSources(parts: MetricParts): MetricSources {
           endpointslices: status?.objects.endpointSlice ?? 0,
         },
         ignoredObjects: Object.fromEntries(status?.ignored ?? []),
-        watchConnected: { [parts.config().clusterset.source]: status?.connected === true ? 1 : 0 },
+        // Without a source there is no watch that could be missing.
+        watchConnected: source === 'none' ? {} : { [source]: status?.connected === true ? 1 : 0 },
         lastEventAgeSeconds: status?.lastEventAt === undefined ? undefined : Date.now() / 1000 - status.lastEventAt,
       }
     },

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { after, before, suite, test } from 'node:test'
+import { configJsonSchema, type JsonSchema } from '../../src/config/schema.ts'
+import { type AgentProcess, startAgentProcess } from '../common/agent-process.ts'
+import { requireProgram } from '../common/requires.ts'
+import { startUnbound, type Unbound } from '../common/unbound.ts'
+
+const ROOT = new URL('../../', import.meta.url).pathname
+const GUIDES = [
+  'docs/install.md',
+  'docs/migrate.md',
+  'docs/troubleshoot.md',
+  'docs/operations.md',
+  'docs/metrics.md',
+  'README.md',
+]
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')
+
+/** Lines of the blocks of shell commands. */
+function commandsIn(path: string): string[] {
+  return [...read(path).matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, text]) => text!.trim().split('\n'))
+}
+
+suite('guides', () => {
+  for (const path of GUIDES) {
+    test(`${path}: links lead somewhere`, () => {
+      for (const [, target] of read(path).matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)) {
+        assert.ok(existsSync(join(ROOT, dirname(path), target!)), target)
+      }
+    })
+
+    test(`${path}: manifests that it names are there`, () => {
+      for (const [name] of read(path).matchAll(/\bmanifests\/[a-z/-]*[a-z](?:\.yaml)?/g)) {
+        assert.ok(existsSync(join(ROOT, name)), name)
+      }
+    })
+
+    test(`${path}: settings that it names are there`, () => {
+      const known = new Set(settingsIn(configJsonSchema()))
+      const sections = new Set([...known].map((setting) => setting.split(/[.[]/)[0]))
+      for (const [, name] of read(path).matchAll(/`([a-z]+(?:\[\])?(?:\.[a-zA-Z]+)+)(?::[^`]*)?`/g)) {
+        const isFile = /\.(yaml|json|md|ts|js|local|com)$/.test(name!)
+        if (!isFile && sections.has(name!.split(/[.[]/)[0])) assert.ok(known.has(name!), name)
+      }
+    })
+  }
+
+  test('every overlay is in the install guide', () => {
+    for (const name of readdirSync(join(ROOT, 'manifests/overlays')))
+      assert.ok(read('docs/install.md').includes(`overlays/${name}`), name)
+  })
+
+  test('what the install guide builds with kubectl builds', (t) => {
+    const kubectl = requireProgram(t, 'kubectl', 'kubectl (of any vendor that brings kustomize 5)')
+    if (kubectl === undefined) return
+    const folders = commandsIn('docs/install.md').flatMap(
+      (line) => /^kubectl (?:kustomize|apply -k) (\S+)/.exec(line)?.[1] ?? [],
+    )
+    assert.ok(folders.length > 0)
+    for (const folder of folders) {
+      const { status, stderr }: { status: number | null; stderr: string } = spawnSync(kubectl, ['kustomize', folder], {
+        cwd: ROOT,
+        encoding: 'utf8',
+      })
+      assert.equal(status, 0, stderr)
+    }
+  })
+
+  suite('the commands of the troubleshooting guide', () => {
+    let agent: AgentProcess | undefined
+    let upstream: Unbound | undefined
+
+    before(async () => {
+      if (!existsSync('/usr/sbin/unbound')) return
+      upstream = await startUnbound(['www.example.com. 5 IN A 192.0.2.1'])
+      agent = await startAgentProcess({
+        clusterset: { manifests: { directory: join(ROOT, 'examples/clusterset') } },
+        forward: [{ zones: ['.'], upstreams: [`127.0.0.1:${upstream.port}`] }],
+      })
+    })
+    after(async () => {
+      await agent?.stop()
+      await upstream?.stop()
+    })
+
+    for (const command of commandsIn('docs/troubleshoot.md')) {
+      test(command, async (t) => {
+        if (command.startsWith('dig ')) {
+          const dig = requireProgram(t, 'dig', 'dnsutils')
+          if (dig === undefined || requireProgram(t, 'unbound', 'unbound') === undefined) return
+          const args = command
+            .split(' ')
+            .slice(1)
+            .map((word) => (word === '@169.254.20.10' ? '@127.0.0.1' : word))
+          const { status, stdout } = spawnSync(dig, ['-p', `${agent!.port}`, ...args], { encoding: 'utf8' })
+          assert.equal(status, 0)
+          assert.match(
+            stdout,
+            command.includes('dns-version') ? /^"1\.0\.0"$/m : command.includes('+short') ? /\S/ : /NOERROR/,
+          )
+        } else {
+          if (requireProgram(t, 'unbound', 'unbound') === undefined) return
+          const [, method, path] = /^curl -s (-X POST )?'?http:\/\/127\.0\.0\.1:8099(\/[^']*)'?$/.exec(command)!
+          const { status } = await agent!.health(path!, method === undefined ? 'GET' : 'POST')
+          assert.equal(status, 200)
+        }
+      })
+    }
+  })
+})
+
+function settingsIn(schema: JsonSchema, path = ''): string[] {
+  const inner = schema.properties === undefined ? schema.items : schema
+  const here = path === '' ? [] : [path]
+  if (inner?.properties === undefined) return here
+  const prefix = path === '' ? '' : inner === schema ? `${path}.` : `${path}[].`
+  return [...here, ...Object.entries(inner.properties).flatMap(([key, child]) => settingsIn(child, `${prefix}${key}`))]
+}
