@@ -9,6 +9,7 @@ import { createRequire } from 'node:module'
 /** What we use of koffi. */
 interface Koffi {
   load(path: string | null): { func(signature: string): (...args: readonly unknown[]) => number }
+  address(bytes: Uint8Array): bigint
   struct(name: string, members: Readonly<Record<string, string>>): unknown
   sizeof(type: unknown): number
   address(bytes: Uint8Array): bigint
@@ -50,6 +51,103 @@ interface SocketFilter {
 const require = createRequire(import.meta.url)
 let koffi: Koffi | undefined
 let calls: SocketCalls | undefined
+
+/** Calls of the data plane. They throw nothing: a negative number is an errno, negated. */
+export interface DatagramCalls {
+  socket(family: number): number
+  bind(descriptor: number, address: Uint8Array): number
+  /** Writes the bound address into `address`. */
+  localAddress(descriptor: number, address: Uint8Array): number
+  /** HOT. `headers`: an array of `struct mmsghdr`. Never waits. Messages received. */
+  receiveMessages(descriptor: number, headers: Uint8Array, count: number): number
+  /** HOT. Messages sent; the first that the kernel does not take ends it. */
+  sendMessages(descriptor: number, headers: Uint8Array, count: number): number
+  createPoll(): number
+  /** Watches a descriptor for input; `poll` tells `tag` of it. From any thread. */
+  watch(poll: number, descriptor: number, tag: number): number
+  /** Ends that. */
+  unwatch(poll: number, descriptor: number): number
+  /** HOT. Waits up to `timeoutMs` for input; `events`: `EPOLL_EVENT_OCTETS` for each of at most `count`. */
+  poll(poll: number, events: Uint8Array, count: number, timeoutMs: number): number
+  createEvent(): number
+  /** Makes an event descriptor readable, from any thread. */
+  raise(event: number): number
+  /** Takes what was raised. */
+  clear(event: number): number
+  setOption(descriptor: number, level: number, option: number, value: Uint8Array): number
+  close(descriptor: number): number
+  /** Where bytes lie in the process. They must not be moved or freed while the kernel is told of them. */
+  addressOf(bytes: Uint8Array): bigint
+  /** The name of an errno, such as EADDRINUSE. */
+  errorName(errno: number): string
+}
+
+/** `struct epoll_event` is packed on x86-64 alone. */
+export const EPOLL_EVENT_OCTETS = process.arch === 'x64' ? 12 : 16
+/** Where `struct epoll_event` holds what `watch` put there. */
+export const EPOLL_DATA_AT = process.arch === 'x64' ? 4 : 8
+
+const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000
+const CLOEXEC = 0o2000000
+const EVENT_FLAGS = 0o2000000 | 0o4000
+const EPOLL_CTL_ADD = 1
+const EPOLL_CTL_DEL = 2
+const EPOLLIN = 1
+const MSG_DONTWAIT = 0x40
+
+/** The data plane's calls; throws where the native library is missing or the platform is another one. */
+export function datagramCalls(): DatagramCalls {
+  if (process.platform !== 'linux') throw new Error(`batched system calls are Linux's, not ${process.platform}'s`)
+  if (process.arch !== 'x64' && process.arch !== 'arm64') {
+    throw new Error(`the kernel's structures are known for x64 and arm64, not for ${process.arch}`)
+  }
+  const native = require('koffi') as Koffi
+  const library = native.load(null)
+  const socket = library.func('int socket(int family, int type, int protocol)')
+  const bind = library.func('int bind(int descriptor, const uint8_t *address, uint32_t length)')
+  const getsockname = library.func('int getsockname(int descriptor, void *address, void *length)')
+  const recvmmsg = library.func('int recvmmsg(int descriptor, void *headers, uint32_t count, int flags, void *timeout)')
+  const sendmmsg = library.func('int sendmmsg(int descriptor, void *headers, uint32_t count, int flags)')
+  const epollCreate = library.func('int epoll_create1(int flags)')
+  const epollControl = library.func('int epoll_ctl(int poll, int operation, int descriptor, void *event)')
+  const epollWait = library.func('int epoll_wait(int poll, void *events, int count, int timeout)')
+  const eventfd = library.func('int eventfd(uint32_t value, int flags)')
+  const write = library.func('int64_t write(int descriptor, void *bytes, uint64_t count)')
+  const read = library.func('int64_t read(int descriptor, void *bytes, uint64_t count)')
+  const setsockopt = library.func('int setsockopt(int descriptor, int level, int option, void *value, uint32_t length)')
+  const close = library.func('int close(int descriptor)')
+  const one = new Uint8Array(new BigUint64Array([1n]).buffer)
+  const taken = new Uint8Array(8)
+  const orError = (result: number): number => (result >= 0 ? result : -native.errno())
+  return {
+    socket: (family) => orError(socket(family, SOCK_DGRAM_CLOEXEC, 0)),
+    bind: (descriptor, address) => orError(bind(descriptor, address, address.length)),
+    localAddress: (descriptor, address) => {
+      const length = new Uint8Array(new Uint32Array([address.length]).buffer)
+      return orError(getsockname(descriptor, address, length))
+    },
+    receiveMessages: (descriptor, headers, count) => orError(recvmmsg(descriptor, headers, count, MSG_DONTWAIT, null)),
+    sendMessages: (descriptor, headers, count) => orError(sendmmsg(descriptor, headers, count, MSG_DONTWAIT)),
+    createPoll: () => orError(epollCreate(CLOEXEC)),
+    watch: (poll, descriptor, tag) => {
+      const event = new Uint8Array(16)
+      const fields = new DataView(event.buffer)
+      fields.setUint32(0, EPOLLIN, true)
+      fields.setInt32(EPOLL_DATA_AT, tag, true)
+      return orError(epollControl(poll, EPOLL_CTL_ADD, descriptor, event))
+    },
+    unwatch: (poll, descriptor) => orError(epollControl(poll, EPOLL_CTL_DEL, descriptor, null)),
+    poll: (poll, events, count, timeoutMs) => orError(epollWait(poll, events, count, timeoutMs)),
+    createEvent: () => orError(eventfd(0, EVENT_FLAGS)),
+    raise: (event) => orError(write(event, one, 8)),
+    clear: (event) => orError(read(event, taken, 8)),
+    setOption: (descriptor, level, option, value) =>
+      orError(setsockopt(descriptor, level, option, value, value.length)),
+    close: (descriptor) => orError(close(descriptor)),
+    addressOf: (bytes) => native.address(bytes),
+    errorName: (errno) => Object.entries(native.os.errno).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`,
+  }
+}
 
 /** Throws where the native library is missing. */
 function libc(): SocketCalls {

@@ -6,7 +6,7 @@
  *
  * A block:
  *
- *    | cell 0 | cell 1 | ... | cell CELLS_MAX - 1 | truncated udp, tcp | dropped by reason | panics |
+ *    | cell 0 | cell 1 | ... | cell CELLS_MAX - 1 | truncated udp, tcp | dropped by reason | panics | short cuts |
  *
  * A cell, for one pair of server and zone:
  *
@@ -103,7 +103,7 @@ export const CellAt = layout({
 
 /** Where what has no cell begins in a block. */
 export const BlockAt = layout(
-  { truncated: PROTO_LABELS.length, dropped: DROP_LABELS.length, panics: 1, end: 0 },
+  { truncated: PROTO_LABELS.length, dropped: DROP_LABELS.length, panics: 1, shortCuts: 1, end: 0 },
   CELLS_MAX * CellAt.end,
 )
 
@@ -168,10 +168,15 @@ export class TrafficCounters {
 
   /** `rcode` 0 to 4095; `seconds` from the arrival of the query to its response. */
   response(cell: number, rcode: number, source: TrafficSource, seconds: number, sizeBytes: number, proto: 0 | 1): void {
+    this.responseOf(cell, rcode, SOURCE_LABELS.indexOf(source), seconds, sizeBytes, proto)
+  }
+
+  /** The same with the source as an index of `SOURCE_LABELS`. */
+  responseOf(cell: number, rcode: number, source: number, seconds: number, sizeBytes: number, proto: 0 | 1): void {
     const counts = this.#counts
     const base = cell * CellAt.end
     const rcodeIndex = rcode < RCODE_INDEX.length ? RCODE_INDEX[rcode]! : RCODE_LABELS.length - 1
-    counts[base + CellAt.responses + SOURCE_LABELS.indexOf(source) * RCODE_LABELS.length + rcodeIndex]!++
+    counts[base + CellAt.responses + source * RCODE_LABELS.length + rcodeIndex]!++
     observe(counts, base + CellAt.durations, DURATION_BOUNDS, seconds)
     observe(counts, base + CellAt.responseSizes + proto * SIZE_SLOTS, SIZE_BOUNDS, sizeBytes)
   }
@@ -198,10 +203,15 @@ export class TrafficCounters {
     this.#counts[BlockAt.truncated + proto]!++
   }
 
-  /** A message that got no response; the reasons are `DROP_LABELS`. */
-  dropped(reason: string): void {
+  /** Messages that got no response; the reasons are `DROP_LABELS`. */
+  dropped(reason: string, messages = 1): void {
     const index = DROP_LABELS.indexOf(reason)
-    this.#counts[BlockAt.dropped + (index === -1 ? DROP_LABELS.length - 1 : index)]!++
+    this.#counts[BlockAt.dropped + (index === -1 ? DROP_LABELS.length - 1 : index)]! += messages
+  }
+
+  /** A name denied by the search-suffix short cut. */
+  shortCut(): void {
+    this.#counts[BlockAt.shortCuts]!++
   }
 
   /** An exception on the way of one query. */

@@ -39,6 +39,7 @@ export interface Traffic {
   readonly truncated: readonly { proto: string; count: number }[]
   readonly dropped: readonly { reason: string; count: number }[]
   readonly panics: number
+  readonly shortCuts: number
 }
 
 /**
@@ -61,6 +62,7 @@ export function trafficOf(labels: CounterLabels, blocks: readonly TrafficCounter
     truncated: PROTO_LABELS.map((proto, i) => ({ proto, count: sums[BlockAt.truncated + i]! })),
     dropped: DROP_LABELS.map((reason, i) => ({ reason, count: sums[BlockAt.dropped + i]! })),
     panics: sums[BlockAt.panics]!,
+    shortCuts: sums[BlockAt.shortCuts]!,
   }
 }
 
