@@ -23,6 +23,8 @@ await build({
   entryPoints: {
     'nodelocal-mcs': 'cmd/nodelocal-mcs/main.ts',
     'nodelocal-mcs-watchdog': 'src/agent/watchdog-thread.ts',
+    // A worker that parsed the whole agent would cost several MiB.
+    'nodelocal-mcs-worker': 'src/serve/worker.ts',
   },
   outdir: 'dist',
   bundle: true,

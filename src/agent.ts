@@ -9,6 +9,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { nowMs, nowSeconds, unpredictableUint16 } from './agent/clock-and-chance.ts'
 import { startAgentControlPlane, untilLocalSourceIsRead } from './agent/control.ts'
 import { textOf } from './agent/error-text.ts'
+import { AgentFastPath } from './agent/fast-path.ts'
 import { type HttpPlace, type NamedHttpListener, openAgentHttp } from './agent/http.ts'
 import { watchKubeDnsConfig, withKubeDnsRoutes } from './agent/kube-dns-routes.ts'
 import { Listeners, type ListeningOn } from './agent/listeners.ts'
@@ -95,6 +96,7 @@ class Agent implements RunningAgent {
   readonly #routeIds = new RouteIds(() => void this.#recordCache.flush())
   readonly #metrics: Metrics
   readonly #slowPath: SlowPath
+  readonly #fastPath: AgentFastPath
   readonly #http: NamedHttpListener[] = []
   readonly #watches: (() => void)[] = []
   readonly #presence: Presence
@@ -130,11 +132,18 @@ class Agent implements RunningAgent {
       conditions: () => this.#readiness(),
       isOver: () => this.#isOver(),
     })
+    this.#fastPath = new AgentFastPath({
+      log: this.#log,
+      labels: this.#labels,
+      config: () => this.#config,
+      onRenewal: (message, server) => this.#slowPath.renew(message, server),
+    })
     this.#metrics = createMetrics(
       metricSources({
         version: options.version,
         labels: this.#labels,
         traffic: this.#traffic,
+        fastPath: this.#fastPath,
         listenCounts: this.#listenCounts,
         recordCache: this.#recordCache,
         zone: this.#zone,
@@ -160,6 +169,7 @@ class Agent implements RunningAgent {
       nowSeconds,
       onPanic: (error, question) => this.#reportPanic(error, question),
       rotates: () => this.#config.cache.rotate,
+      onResolved: (query, resolution, zoneLabel) => this.#fastPath.offer(query, resolution, zoneLabel),
       keepaliveDeciseconds: Math.floor(options.config.tcp.idleTimeoutMs / 100),
     })
   }
@@ -233,6 +243,7 @@ class Agent implements RunningAgent {
       { name: 'lingering', run: () => (this.#listeners.listening.length > 0 ? sleep(lingerMs) : undefined) },
       // All that answers stops by the same deadline.
       { name: 'listeners', run: () => this.#drain(drainMs) },
+      { name: 'workers', run: () => this.#fastPath.stop() },
       { name: 'upstreams', run: () => this.#stopGroups(this.#groups, 0) },
       { name: 'control plane', run: () => this.#controlPlane?.stop() },
       { name: 'record cache', run: () => this.#recordCache.close() },
@@ -247,7 +258,9 @@ class Agent implements RunningAgent {
   }
 
   flushCache(): void {
-    this.#log.info('cache-flushed', { what: 'all', entries: this.#recordCache.flush() })
+    const entries = this.#recordCache.flush()
+    this.#fastPath.forgetAll()
+    this.#log.info('cache-flushed', { what: 'all', entries })
   }
 
   stop(): Promise<void> {
@@ -267,7 +280,13 @@ class Agent implements RunningAgent {
   }
 
   async #startControlPlane(): Promise<void> {
-    this.#controlPlane = await startAgentControlPlane(this.#config, this.#zone, this.#log, this.#metrics)
+    this.#controlPlane = await startAgentControlPlane(
+      this.#config,
+      this.#zone,
+      this.#log,
+      this.#metrics,
+      this.#fastPath,
+    )
   }
 
   async #untilZoneIsKnown(): Promise<void> {
@@ -276,9 +295,9 @@ class Agent implements RunningAgent {
   }
 
   async #startListeners(): Promise<void> {
-    await this.#listeners.start(this.#config, this.#slowPath.handle, this.#log)
+    this.#fastPath.start()
+    await this.#listeners.start(this.#config, this.#fastPath.openUdp, this.#slowPath.handle, this.#log)
     this.#announceCells()
-    this.#log.info('udp-implementation', { implementation: 'dgram', wanted: this.#config.udp.implementation })
   }
 
   async #leadQueriesHere(): Promise<void> {
@@ -324,6 +343,7 @@ class Agent implements RunningAgent {
       metrics: this.#metrics,
       cache: {
         recordCache: this.#recordCache,
+        packets: this.#fastPath,
         maxStaleSeconds: () => this.#config.cache.serveStale.maxStaleSeconds,
         nowSeconds,
         onFlush: (what, entries) => this.#log.info('cache-flushed', { what, entries }),
@@ -401,6 +421,8 @@ class Agent implements RunningAgent {
       return false
     }
     this.#written = written
+    // TTLs, routes and what is logged may be others now.
+    this.#fastPath.forgetAll()
     this.#announceCells()
     const gone = before.groups.filter((group) => !this.#groups.includes(group))
     this.#stopGroups(gone).catch((error: unknown) => this.#log.error('stop-failed', { error: textOf(error) }))

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config/config.ts'
 import { type ControlPlane, startControlPlane } from '../control/control-plane.ts'
+import type { Name, RelativeName } from '../dns/wire/name.ts'
 import type { Zone } from '../dns/zone/zone.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -13,12 +14,20 @@ import { zoneName } from './routes.ts'
 const SYNC_WAIT_MS = 2_000
 const SYNC_LOOK_MS = 5
 
+/** Whoever answers from what the zone said before. */
+export interface PacketForgetter {
+  forgetNames(names: Iterable<Name>): void
+  forgetAll(): void
+}
+
 export function startAgentControlPlane(
   { clusterset }: Config,
   zone: Zone,
   log: Log,
   metrics: Pick<Metrics, 'dnsProgrammed' | 'zonePublished'>,
+  packets: PacketForgetter,
 ): Promise<ControlPlane> {
+  const apexes = clusterset.zones.map(zoneName)
   return startControlPlane(
     {
       source: clusterset.source,
@@ -27,15 +36,15 @@ export function startAgentControlPlane(
       records: {
         submariner: clusterset.submariner,
         localClusterId: clusterset.localClusterId ?? undefined,
-        apexOctetsMax: Math.max(...clusterset.zones.map((text) => zoneName(text).length)),
+        apexOctetsMax: Math.max(...apexes.map((apex) => apex.length)),
       },
     },
     {
       zone,
       log,
-      // The zone is asked for every answer, so there is nothing to forget yet.
-      onNamesChanged: () => undefined,
-      onZoneStateChanged: () => undefined,
+      // In the turn of the change: the next query is answered from what is new.
+      onNamesChanged: (names) => packets.forgetNames(completeNames(names, apexes)),
+      onZoneStateChanged: () => packets.forgetAll(),
       onPublished: (seconds) => metrics.zonePublished(seconds),
       onProgrammed: (serviceKind, seconds) => metrics.dnsProgrammed(serviceKind, seconds),
       soon: (work) => void setImmediate(work),
@@ -44,6 +53,10 @@ export function startAgentControlPlane(
       chance: Math.random,
     },
   )
+}
+
+function* completeNames(names: Iterable<RelativeName>, apexes: readonly Name[]): Generator<Name> {
+  for (const name of names) for (const apex of apexes) yield name + apex
 }
 
 /** Files are read in a moment; the API server may take its time, and other names do not wait for it. */

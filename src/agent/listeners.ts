@@ -9,7 +9,7 @@ import type { Log } from '../observe/log.ts'
 import { ListenError, serverName } from '../serve/listen/listen-address.ts'
 import type { ListenCounts } from '../serve/listen/listen-counts.ts'
 import { openTcpListener } from '../serve/listen/tcp.ts'
-import { openUdpListener } from '../serve/listen/udp-dgram.ts'
+import type { OpenUdpListener } from '../serve/listen/udp-listener.ts'
 import type { Listener, QueryHandler } from '../serve/query-handler.ts'
 
 import { nowMs } from './clock-and-chance.ts'
@@ -55,7 +55,7 @@ export class Listeners {
   }
 
   /** Opens all; rejects with a `ListenError` at the first that cannot be opened. Those before it stay open until the stop. */
-  async start({ listen, tcp, host }: Config, handle: QueryHandler, log: Log): Promise<void> {
+  async start({ listen, tcp, host }: Config, openUdp: OpenUdpListener, handle: QueryHandler, log: Log): Promise<void> {
     const reusePort = host.stateDirectory !== null
     const limits = {
       connectionsMax: tcp.connectionsMax,
@@ -64,7 +64,7 @@ export class Listeners {
     }
     const open = async (address: string, attemptsLeft: number): Promise<void> => {
       const { udp: udpCounts, tcp: tcpCounts } = this.#counts
-      const udp = await openUdpListener({ address, port: listen.port, reusePort }, handle, { counts: udpCounts })
+      const udp = await openUdp({ address, port: listen.port, reusePort }, handle, { counts: udpCounts })
       const options = { address, port: udp.port, reusePort, limits }
       try {
         // A port that the system chose for UDP is wanted for TCP too: clients turn from one to the other.

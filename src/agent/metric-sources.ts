@@ -7,6 +7,7 @@ import type { CounterLabels, TrafficCounters } from '../observe/counters.ts'
 import type { MetricSources } from '../observe/metric-sources.ts'
 import type { RecordCache } from '../serve/cache/record-cache.ts'
 import type { ListenCounts } from '../serve/listen/listen-counts.ts'
+import type { AgentFastPath } from './fast-path.ts'
 import type { HostStatus } from './host-setup.ts'
 import type { ServedZone } from './served-zones.ts'
 import type { FollowedGroup } from './upstreams.ts'
@@ -16,6 +17,7 @@ export interface MetricParts {
   readonly version: string
   readonly labels: CounterLabels
   readonly traffic: TrafficCounters
+  readonly fastPath: AgentFastPath
   readonly listenCounts: ListenCounts
   readonly recordCache: RecordCache
   readonly zone: Zone
@@ -34,7 +36,7 @@ export function metricSources(parts: MetricParts): MetricSources {
   return {
     build: { version: parts.version, revision: '' },
     labels: parts.labels,
-    trafficBlocks: () => [parts.traffic],
+    trafficBlocks: () => [parts.traffic, ...parts.fastPath.traffic],
     plugins: () => parts.servedZones(),
     cache: () => ({ ...recordCache.status(), bytesMax: parts.config().cache.maxBytes, prefetchesDropped: 0 }),
     zone: () => {
@@ -43,7 +45,10 @@ export function metricSources(parts: MetricParts): MetricSources {
       return {
         isSynced: zone.state !== 'unsynced',
         states: zoneStates(zone.state, status?.fromSnapshot === true),
-        searchSuffixShortCuts: parts.searchSuffixShortCuts(),
+        searchSuffixShortCuts: parts.fastPath.traffic.reduce(
+          (sum, { shortCuts }) => sum + shortCuts,
+          parts.searchSuffixShortCuts(),
+        ),
         names: zone.nameCount,
         services: zone.serviceCount,
         objects: {
@@ -79,7 +84,14 @@ export function metricSources(parts: MetricParts): MetricSources {
         healthcheckBroken: statuses.reduce((sum, status) => sum + status.healthcheckBroken, 0),
       }
     },
-    listen: () => parts.listenCounts,
+    listen: () => {
+      const { udp, tcp } = parts.listenCounts
+      const { sendFailed, receiveFailed } = parts.fastPath.status().workers
+      return {
+        udp: { ...udp, sendFailed: udp.sendFailed + sendFailed, receiveFailed: udp.receiveFailed + receiveFailed },
+        tcp,
+      }
+    },
     config: () => parts.inForce(),
     setupErrors: () => parts.host().errors,
     host: () => {

@@ -152,6 +152,11 @@ export class TrafficCounters {
     return this.#counts
   }
 
+  /** Names denied by the search-suffix short cut, as `shortCut` counted them. */
+  get shortCuts(): number {
+    return this.#counts[BlockAt.shortCuts]!
+  }
+
   cellOf(server: string, zone: string): number {
     return this.#labels.cellOf(server, zone)
   }

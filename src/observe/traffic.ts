@@ -39,7 +39,6 @@ export interface Traffic {
   readonly truncated: readonly { proto: string; count: number }[]
   readonly dropped: readonly { reason: string; count: number }[]
   readonly panics: number
-  readonly shortCuts: number
 }
 
 /**
@@ -62,7 +61,6 @@ export function trafficOf(labels: CounterLabels, blocks: readonly TrafficCounter
     truncated: PROTO_LABELS.map((proto, i) => ({ proto, count: sums[BlockAt.truncated + i]! })),
     dropped: DROP_LABELS.map((reason, i) => ({ reason, count: sums[BlockAt.dropped + i]! })),
     panics: sums[BlockAt.panics]!,
-    shortCuts: sums[BlockAt.shortCuts]!,
   }
 }
 

@@ -6,7 +6,13 @@
  */
 
 import type { Answer } from '../dns/answer.ts'
-import { Freshness, freshnessOf, isDueForPrefetch, STALE_TTL_SECONDS } from '../dns/cache/freshness.ts'
+import {
+  Freshness,
+  freshnessOf,
+  isDueForPrefetch,
+  renewFromSeconds,
+  STALE_TTL_SECONDS,
+} from '../dns/cache/freshness.ts'
 import { type CacheKey, keyOf } from '../dns/cache/key.ts'
 import { failureSeconds, type LifetimeLimits, lifetimeOf } from '../dns/cache/lifetime.ts'
 import type { RouteTable } from '../dns/policy/route.ts'
@@ -16,6 +22,7 @@ import { type ExtendedError, ExtendedErrorCode } from '../dns/wire/edns.ts'
 import { Rcode } from '../dns/wire/header.ts'
 import type { Name } from '../dns/wire/name.ts'
 import type { Question } from '../dns/wire/query.ts'
+import { RecordType } from '../dns/wire/record-type.ts'
 import { TTLS_AS_THEY_ARE, type TtlView } from '../dns/wire/response.ts'
 import type { UpstreamQuestion } from '../dns/wire/upstream-query.ts'
 import type { UpstreamResponse } from '../dns/wire/upstream-response.ts'
@@ -35,7 +42,22 @@ export interface Resolution {
   readonly answer: Answer
   readonly ttls: TtlView
   readonly source: AnswerSource
+  /** Whether and how long everybody who asks the same may be told the same; undefined: only this once. */
+  readonly sharing?: Sharing
 }
+
+/** Seconds on the clock of `ResolveParts.nowSeconds`. */
+export interface Sharing {
+  readonly keptAtSeconds: number
+  readonly freshUntilSeconds: number
+  /** Infinity: never ahead of its end. */
+  readonly renewFromSeconds: number
+  /** A name error or no data. */
+  readonly isDenial: boolean
+}
+
+/** Seconds that what we say ourselves may be shared: a changed zone takes it back at once, this bounds the age of its SOA. */
+const OWN_SHARED_SECONDS = 30
 
 /** Who asks: told the resolution or the failure, exactly one of them once, perhaps before `resolve` returns. */
 export interface ResolveListener {
@@ -115,11 +137,12 @@ export class Resolver {
   /** What is known already; undefined where the listener is told later. */
   #atOnce(question: UpstreamQuestion, route: Route | undefined, listener: ResolveListener): Resolution | undefined {
     if (route === undefined) return local(authoredAnswer(question, Rcode.Refused, [], NO_ROUTE))
-    if (route.kind === 'zone') return { answer: route.answer(question), ttls: TTLS_AS_THEY_ARE, source: 'clusterset' }
+    if (route.kind === 'zone') return this.#fromZone(question, route)
     if (route.kind === 'special') return local(specialAnswer(question, route.special))
     const denying = this.#parts.zoneOfImpossibleSearchName(question.name)
     if (denying !== undefined) {
-      return local(authoredDenial(question, Rcode.NxDomain, denying, this.#parts.limits.maxNegativeTtlSeconds))
+      const answer = authoredDenial(question, Rcode.NxDomain, denying, this.#parts.limits.maxNegativeTtlSeconds)
+      return { ...local(answer), sharing: this.#ownSharing() }
     }
     const key = keyOf(route.id, question)
     const kept = this.#parts.recordCache.find(key)
@@ -303,10 +326,53 @@ export class Resolver {
     )
   }
 
+  /**
+   * Asks anew for what the workers answer so often that it should not come to its end; they see the hits, not we. What is
+   * under way, or has just failed, is left alone.
+   */
+  renew(question: UpstreamQuestion, listener: Pick<ResolveListener, 'prefetched'>): void {
+    const route = this.#routes.find(question.name)
+    if (route?.kind !== 'forward' || !this.#parts.prefetch) return
+    const key = keyOf(route.id, question)
+    // Marks it as asked for.
+    this.#parts.recordCache.find(key)
+    const refresh = this.#refreshOf(key)
+    if (refresh.isUnderWay || this.#parts.nowSeconds() - refresh.failedAtSeconds < 1) return
+    listener.prefetched()
+    this.#refresh(key, question, route, refresh, (_resolution, error) => {
+      if (error !== undefined) this.#parts.onPanic(error, question)
+    })
+  }
+
+  #fromZone(question: Question, route: Route & { kind: 'zone' }): Resolution {
+    const answer = route.answer(question)
+    const resolution: Resolution = { answer, ttls: TTLS_AS_THEY_ARE, source: 'clusterset' }
+    // What is not known yet may be known to the next; and the serial changes with every change, whatever name it was.
+    const isPassing = answer.rcode === Rcode.ServFail || question.type === RecordType.SOA
+    return isPassing ? resolution : { ...resolution, sharing: this.#ownSharing() }
+  }
+
+  #ownSharing(): Sharing {
+    const now = this.#parts.nowSeconds()
+    return {
+      keptAtSeconds: now,
+      freshUntilSeconds: now + OWN_SHARED_SECONDS,
+      renewFromSeconds: Number.POSITIVE_INFINITY,
+      isDenial: false,
+    }
+  }
+
   #fromCache(kept: CacheEntry, now: number): Resolution {
     const age = Math.max(0, Math.floor(now - kept.keptAtSeconds))
     const answer = kept.kind === 'failure' ? withError(kept.answer, CACHED_ERROR) : kept.answer
-    return { answer, ttls: this.#view(kept.kind, kept.lifetimeSeconds, age), source: 'cache' }
+    const sharing: Sharing = {
+      keptAtSeconds: kept.keptAtSeconds,
+      freshUntilSeconds: kept.keptAtSeconds + kept.lifetimeSeconds,
+      renewFromSeconds:
+        this.#parts.prefetch && kept.kind !== 'failure' ? renewFromSeconds(kept) : Number.POSITIVE_INFINITY,
+      isDenial: kept.kind !== 'positive',
+    }
+    return { answer, ttls: this.#view(kept.kind, kept.lifetimeSeconds, age), source: 'cache', sharing }
   }
 
   #view(kind: CacheEntry['kind'], lifetimeSeconds: number, ageSeconds: number): TtlView {

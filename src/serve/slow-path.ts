@@ -63,6 +63,8 @@ export interface SlowPathParts {
   onPanic(error: unknown, question: string): void
   /** Whether the addresses of upstream answers move on from response to response. */
   rotates(): boolean
+  /** Told of every answer that was found, before it is sent. */
+  onResolved?(query: Query, resolution: Resolution, zoneLabel: string): void
   /** Idle time-out that a TCP client is told, in units of 100 ms. */
   readonly keepaliveDeciseconds: number
 }
@@ -123,12 +125,28 @@ export class SlowPath {
     try {
       const resolver = this.#parts.resolver()
       const route = resolver.routeOf(query.question.name)
-      const cell = this.#parts.traffic.cellOf(arrival.server, route?.label ?? DROPPED_ZONE)
+      const zoneLabel = route?.label ?? DROPPED_ZONE
+      const cell = this.#parts.traffic.cellOf(arrival.server, zoneLabel)
       this.#countRequest(cell, arrival, query, arrival.message.length)
-      const waiting = new WaitingQuery(this, this.#parts.traffic, arrival, query, cell, startedAt)
+      const waiting = new WaitingQuery(this, this.#parts, arrival, query, cell, zoneLabel, startedAt)
       resolver.resolve(upstreamQuestionOf(query), route, waiting)
     } catch (error) {
       this.fail(arrival, query, error, startedAt)
+    }
+  }
+
+  /** A worker tells that what it answers this query with should not come to its end. Throws nothing. */
+  renew(message: Uint8Array, server: string): void {
+    try {
+      const acceptance = accept(message)
+      if (acceptance.kind !== 'take') return
+      const resolver = this.#parts.resolver()
+      const question = upstreamQuestionOf(acceptance.query)
+      const label = resolver.routeOf(question.name)?.label ?? DROPPED_ZONE
+      const { traffic } = this.#parts
+      resolver.renew(question, { prefetched: () => traffic.prefetched(traffic.cellOf(server, label)) })
+    } catch (error) {
+      this.#panic(error, 'a renewal')
     }
   }
 
@@ -230,29 +248,38 @@ export class SlowPath {
 /** A query that was taken and waits for its answer; counts what happens on the way. */
 class WaitingQuery implements ResolveListener {
   readonly #slowPath: SlowPath
-  readonly #traffic: TrafficObserver
+  readonly #parts: SlowPathParts
   readonly #arrival: Arrival
   readonly #query: Query
   readonly #cell: number
+  readonly #zoneLabel: string
   readonly #startedAt: number
 
   constructor(
     slowPath: SlowPath,
-    traffic: TrafficObserver,
+    parts: SlowPathParts,
     arrival: Arrival,
     query: Query,
     cell: number,
+    zoneLabel: string,
     startedAt: number,
   ) {
     this.#slowPath = slowPath
-    this.#traffic = traffic
+    this.#parts = parts
     this.#arrival = arrival
     this.#query = query
     this.#cell = cell
+    this.#zoneLabel = zoneLabel
     this.#startedAt = startedAt
   }
 
   resolved(resolution: Resolution): void {
+    try {
+      this.#parts.onResolved?.(this.#query, resolution, this.#zoneLabel)
+    } catch (error) {
+      this.failed(error)
+      return
+    }
     this.#slowPath.respond(this.#arrival, this.#query, resolution, this.#cell, this.#startedAt)
   }
 
@@ -261,19 +288,19 @@ class WaitingQuery implements ResolveListener {
   }
 
   cacheHit(kind: 'success' | 'denial'): void {
-    this.#traffic.cacheHit(this.#cell, kind)
+    this.#parts.traffic.cacheHit(this.#cell, kind)
   }
 
   cacheMiss(): void {
-    this.#traffic.cacheMiss(this.#cell)
+    this.#parts.traffic.cacheMiss(this.#cell)
   }
 
   staleServed(): void {
-    this.#traffic.staleServed(this.#cell)
+    this.#parts.traffic.staleServed(this.#cell)
   }
 
   prefetched(): void {
-    this.#traffic.prefetched(this.#cell)
+    this.#parts.traffic.prefetched(this.#cell)
   }
 }
 

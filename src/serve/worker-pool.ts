@@ -60,7 +60,10 @@ const LOOK_MS = 1
 /** A worker's heap holds a few objects; the rest is outside it. */
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 24, maxYoungGenerationSizeMb: 2, stackSizeMb: 1 }
 
-const WORKER_FILE = new URL(process.env['NODELOCAL_MCS_WORKER_FILE'] ?? './worker.ts', import.meta.url)
+const WORKER_FILE = new URL(
+  import.meta.url.endsWith('.ts') ? './worker.ts' : './nodelocal-mcs-worker.js',
+  import.meta.url,
+)
 
 export class WorkerPool {
   readonly #workers: PooledWorker[]

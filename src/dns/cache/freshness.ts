@@ -25,12 +25,16 @@ const PREFETCH_AFTER = 0.9
 /** Hits within one lifetime that make a name worth fetching before it ends. */
 export const PREFETCH_HITS_MIN = 3
 
+/** When an answer is old enough to be renewed ahead of its end, on the clock of `keptAtSeconds`. */
+export function renewFromSeconds(kept: Kept): number {
+  return kept.keptAtSeconds + Math.max(1, Math.floor(kept.lifetimeSeconds * PREFETCH_AFTER))
+}
+
 /** Whether an answer asked for `hits` times should be renewed before it ends. */
 export function isDueForPrefetch(kept: Kept, hits: number, nowSeconds: number): boolean {
-  const age = nowSeconds - kept.keptAtSeconds
   return (
     hits >= PREFETCH_HITS_MIN &&
-    age >= Math.max(1, Math.floor(kept.lifetimeSeconds * PREFETCH_AFTER)) &&
-    age < kept.lifetimeSeconds
+    nowSeconds >= renewFromSeconds(kept) &&
+    nowSeconds - kept.keptAtSeconds < kept.lifetimeSeconds
   )
 }

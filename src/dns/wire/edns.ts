@@ -125,6 +125,16 @@ export function optOctets(opt: OptToWrite): number {
   return octets
 }
 
+/** The options of an OPT that tells these errors. */
+export function optionsOf(extendedErrors: readonly ExtendedError[]): Uint8Array {
+  if (extendedErrors.length === 0) return NO_OPTIONS
+  const opt: OptToWrite = { dnssecOk: false, rcode: 0, extendedErrors, keepaliveDeciseconds: undefined }
+  const record = Buffer.alloc(optOctets(opt))
+  return record.subarray(OPT_FIXED_OCTETS, writeOpt(record, 0, opt))
+}
+
+const NO_OPTIONS = new Uint8Array(0)
+
 /** Writes an OPT record at `offset` and returns the offset behind it; the caller made room by `optOctets`. */
 export function writeOpt(message: Buffer, offset: number, opt: OptToWrite): number {
   message[offset] = 0

@@ -1,5 +1,6 @@
 /** Rotation of addresses: which of several equal ones a client tries first (RFC 1794). */
 
+import type { Answer } from '../answer.ts'
 import { ANCOUNT_AT, HEADER_OCTETS, readUint16 } from './header.ts'
 import { endOfName, type Name, readName, skipName } from './name.ts'
 import { RecordType } from './record-type.ts'
@@ -35,4 +36,49 @@ export function rotateAddresses(response: Buffer, rotation: number): void {
   if (count < 2 || rotation % count === 0) return
   const addresses = rdataOffsets.map((offset) => Buffer.from(response.subarray(offset, offset + octets)))
   for (const [place, offset] of rdataOffsets.entries()) response.set(addresses[(place + rotation) % count]!, offset)
+}
+
+/** Which addresses of an answer take turns, as places in its `ttlOffsets`. */
+export interface Rotation {
+  readonly firstTtl: number
+  readonly count: number
+  /** Of one address. */
+  readonly octets: number
+}
+
+/** Octets between a record's TTL and its rdata, and between its type and its TTL. */
+const TTL_TO_RDATA_OCTETS = 6
+const TYPE_TO_TTL_OCTETS = 4
+
+/** The places that count, one behind the other, up to this many. */
+const PLACES_MAX = 255
+
+/**
+ * The addresses that the question asked for and that share one owner; undefined where fewer than two do, or others stand
+ * between them.
+ */
+export function rotationOf({ message, ttlOffsets }: Answer): Rotation | undefined {
+  const questionEnd = skipName(message, HEADER_OCTETS, message.length) + 4
+  const type = readUint16(message, questionEnd - 4)
+  const octets = type === RecordType.A ? 4 : 16
+  const answers = readUint16(message, ANCOUNT_AT)
+  let owner: Name | undefined
+  let firstTtl = -1
+  let count = 0
+  let at = questionEnd
+  for (let record = 0; record < answers; record++) {
+    const name = readName(message, at, message.length)
+    const ttlAt = ttlOffsets[record]
+    if (name === undefined || ttlAt === undefined || ttlAt !== endOfName() + TYPE_TO_TTL_OCTETS) return undefined
+    const rdataOctets = readUint16(message, ttlAt + TYPE_TO_TTL_OCTETS)
+    if (readUint16(message, ttlAt - TYPE_TO_TTL_OCTETS) === type && rdataOctets === octets) {
+      owner ??= name
+      if (name !== owner) return undefined
+      if (firstTtl === -1) firstTtl = record
+      else if (record !== firstTtl + count) return undefined
+      count++
+    }
+    at = ttlAt + TTL_TO_RDATA_OCTETS + rdataOctets
+  }
+  return count < 2 || count > PLACES_MAX ? undefined : { firstTtl, count, octets }
 }

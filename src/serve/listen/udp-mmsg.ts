@@ -26,7 +26,7 @@ export interface MmsgParts {
   /** A server's number, for the counters' cells. */
   serverNumber(server: string): number
   /** A worker answered so often from an entry that it should be renewed before its end; the message asks for it. */
-  onRenewal(message: Uint8Array): void
+  onRenewal(message: Uint8Array, server: string): void
 }
 
 const SOL_SOCKET = 1
@@ -136,7 +136,7 @@ class MmsgListener implements Listener {
     const server = parts.serverNumber(this.server)
     this.#served = sockets.map(({ descriptor }, worker) =>
       parts.pool.serve(worker, { descriptor, server, family: this.family }, (miss) => {
-        if (miss.kind === MissKind.Renewal) parts.onRenewal(miss.query)
+        if (miss.kind === MissKind.Renewal) parts.onRenewal(miss.query, this.server)
         else this.#take(miss.query, miss.peer, descriptor)
       }),
     )

@@ -1,0 +1,135 @@
+/** The fast path of the agent: which way UDP is served, and with batched system calls the packet cache and its workers. */
+
+import { randomBytes } from 'node:crypto'
+import type { Config } from '../config/config.ts'
+import type { Name } from '../dns/wire/name.ts'
+import type { Query } from '../dns/wire/query.ts'
+import { datagramCalls } from '../host/syscalls.ts'
+import type { CounterLabels, TrafficCounters } from '../observe/counters.ts'
+import type { Log } from '../observe/log.ts'
+import { PacketCache, type PacketCacheStatus } from '../serve/cache/packet-cache.ts'
+import { openUdpListener } from '../serve/listen/udp-dgram.ts'
+import type { OpenUdpListener } from '../serve/listen/udp-listener.ts'
+import { mmsgListeners } from '../serve/listen/udp-mmsg.ts'
+import { PacketFiller } from '../serve/packet-filler.ts'
+import type { Resolution } from '../serve/resolve.ts'
+import { type WorkerCounts, WorkerPool } from '../serve/worker-pool.ts'
+import { nowSeconds } from './clock-and-chance.ts'
+import { textOf } from './error-text.ts'
+
+export interface FastPathParts {
+  readonly log: Log
+  readonly labels: CounterLabels
+  config(): Config
+  onRenewal(message: Uint8Array, server: string): void
+}
+
+/** What the fast path counts, beside the traffic. */
+export interface FastPathStatus {
+  readonly implementation: 'mmsg' | 'dgram'
+  readonly threads: number
+  readonly workers: WorkerCounts
+  readonly packetCache: PacketCacheStatus
+}
+
+const NO_PACKETS: PacketCacheStatus = { entries: 0, bytes: 0, bytesMax: 0, evictions: 0, refusals: 0 }
+const NO_WORKERS: WorkerCounts = { restarts: 0, sendFailed: 0, receiveFailed: 0 }
+
+/** What there is with batched system calls alone. */
+interface Batched {
+  readonly packetCache: PacketCache
+  readonly pool: WorkerPool
+  readonly filler: PacketFiller
+  readonly open: OpenUdpListener
+}
+
+export class AgentFastPath {
+  readonly #parts: FastPathParts
+  #batched: Batched | undefined
+
+  constructor(parts: FastPathParts) {
+    this.#parts = parts
+  }
+
+  /** Opens UDP listeners, once `start` has chosen how. */
+  get openUdp(): OpenUdpListener {
+    return this.#batched?.open ?? openUdpListener
+  }
+
+  /** Chooses the implementation and starts the workers. Throws when the wanted one is not to be had. */
+  start(): void {
+    const { log } = this.#parts
+    const wanted = this.#parts.config().udp.implementation
+    let why = 'wanted'
+    if (wanted !== 'dgram') {
+      try {
+        this.#batched = this.#startBatched()
+        why = wanted === 'auto' ? 'the system calls are there' : why
+      } catch (error) {
+        why = textOf(error)
+        if (wanted === 'mmsg') throw new Error(`udp.implementation mmsg is not possible here: ${why}`, { cause: error })
+      }
+    }
+    const implementation = this.#batched === undefined ? 'dgram' : 'mmsg'
+    log.info('udp-implementation', { implementation, wanted, why, threads: this.#batched?.pool.threads ?? 0 })
+  }
+
+  async stop(): Promise<void> {
+    await this.#batched?.pool.stop()
+  }
+
+  /** Keeps an answer for the workers. */
+  offer(query: Query, resolution: Resolution, zoneLabel: string): void {
+    this.#batched?.filler.offer(query, resolution, zoneLabel)
+  }
+
+  forgetNames(names: Iterable<Name>): void {
+    if (this.#batched === undefined) return
+    for (const name of names) this.#batched.packetCache.forgetName(name)
+  }
+
+  forgetIf(isWanted: (name: Name) => boolean): void {
+    this.#batched?.packetCache.forgetIf(isWanted)
+  }
+
+  forgetAll(): void {
+    this.#batched?.packetCache.forgetAll()
+  }
+
+  /** The counters of each worker. */
+  get traffic(): readonly TrafficCounters[] {
+    return this.#batched?.pool.traffic ?? []
+  }
+
+  status(): FastPathStatus {
+    const batched = this.#batched
+    return {
+      implementation: batched === undefined ? 'dgram' : 'mmsg',
+      threads: batched?.pool.threads ?? 0,
+      workers: batched?.pool.counts() ?? NO_WORKERS,
+      packetCache: batched?.packetCache.status() ?? NO_PACKETS,
+    }
+  }
+
+  #startBatched(): Batched {
+    const { log, labels, onRenewal } = this.#parts
+    const { cache, udp } = this.#parts.config()
+    const calls = datagramCalls()
+    const packetCache = new PacketCache(cache.maxBytes, randomBytes(4).readInt32LE())
+    const pool = new WorkerPool(udp, {
+      calls,
+      packetCache,
+      onFallen: (error, pauseMs) => log.error('worker-fallen', { error, startsAgainInMs: pauseMs }),
+    })
+    const filler = new PacketFiller({
+      packetCache,
+      logs: () => this.#parts.config().log.queries,
+      rotates: () => this.#parts.config().cache.rotate,
+      nowSeconds,
+      cellOf: (server, zoneLabel) => labels.cellOf(server, zoneLabel),
+      setCell: (server, zoneLabel, cell) => pool.setCell(server, zoneLabel, cell),
+    })
+    const open = mmsgListeners({ calls, pool, serverNumber: (server) => filler.serverNumber(server), onRenewal })
+    return { packetCache, pool, filler, open }
+  }
+}
