@@ -131,6 +131,23 @@ export class MessageSlots {
     return (this.bytes[at]! << 8) | this.bytes[at + 1]!
   }
 
+  /** Puts a datagram in a slot as if it had come: for what is tried without a socket. */
+  place(slot: number, datagram: Uint8Array): void {
+    this.bytes.set(datagram, this.receivedAt(slot))
+    this.words[this.#receivedHeadersWord + (slot * HEADER_OCTETS + LENGTH_AT) / 4] = datagram.length
+  }
+
+  /** What was queued at a place: for what is tried without a socket. */
+  queuedAt(place: number): Uint8Array {
+    const octets = this.words[this.#sentVectorsWord + (place * IOVEC_OCTETS + 8) / 4]!
+    return this.bytes.slice(this.sentAt(place), this.sentAt(place) + octets)
+  }
+
+  /** Throws away what is queued: for what is tried without a socket. */
+  clear(): void {
+    this.#queued = 0
+  }
+
   /** Makes somebody a slot's peer: for responses to datagrams that came elsewhere. */
   setPeer(slot: number, peer: Uint8Array): void {
     this.bytes.set(peer, this.peerAt(slot))

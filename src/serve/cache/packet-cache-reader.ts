@@ -39,6 +39,9 @@ export interface AskedQuestion {
   wantsAuthenticData: boolean
 }
 
+/** Octets of type and class. */
+const QUESTION_FIXED_OCTETS = 4
+
 /** Octets of an OPT without options. */
 const OPT_FIXED_OCTETS = 11
 
@@ -142,9 +145,9 @@ export class PacketCacheReader {
     const toWord = responseAt >> 2
     const fromWord = messageAt >> 2
     for (let i = (messageOctets + 3) >> 2; i-- > 0; ) words[toWord + i] = this.#words[fromWord + i]!
-    // The client's spelling of the name, whatever ours is.
+    // The question as the client spelled it, whatever ours is; type and class with it.
     const spelled = responseAt + (asked.nameAt - queryAt)
-    for (let i = 0; i < asked.nameOctets; i++) bytes[spelled + i] = bytes[asked.nameAt + i]!
+    for (let i = asked.nameOctets + QUESTION_FIXED_OCTETS; i-- > 0; ) bytes[spelled + i] = bytes[asked.nameAt + i]!
     bytes[responseAt] = bytes[queryAt]!
     bytes[responseAt + 1] = bytes[queryAt + 1]!
     // QR, RA; RD and CD as they came; AA, AD and the rcode as they were kept.
