@@ -468,6 +468,7 @@ class Agent implements RunningAgent {
         return searchSuffixes.clusterDomain
       },
       nowSeconds,
+      onRenewed: ({ name }) => this.#fastPath.forgetNames([name]),
       onPanic: (error, { name, type }) => {
         this.#traffic.panicked()
         this.#reportPanic(error, `${textOfName(name)} ${typeName(type)}`)

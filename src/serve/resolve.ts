@@ -80,6 +80,8 @@ export interface ResolveParts {
   /** The zone in which the name can only be a search suffix put behind a clusterset name; told NXDOMAIN here. */
   zoneOfImpossibleSearchName(name: Name): Name | undefined
   nowSeconds(): number
+  /** What was told of a question before is replaced by a newer answer. */
+  onRenewed?(question: Question): void
   /** An exception in a refresh that no client waits for. */
   onPanic(error: unknown, question: Question): void
   /** Calls back once after `delayMs`; the function returned cancels that. */
@@ -226,6 +228,7 @@ export class Resolver {
         } else {
           this.#refreshes.delete(key)
           resolution = this.#learn(key, question, route, result)
+          this.#parts.onRenewed?.(question)
         }
       } catch (error) {
         this.#refreshes.delete(key)

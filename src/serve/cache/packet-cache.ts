@@ -64,7 +64,7 @@ export interface PacketCacheStatus {
 }
 
 /** Entries that one insertion may move to the new end because they were asked for. */
-const SECOND_CHANCES_MAX = 8
+const SECOND_CHANCES_MAX = 64
 
 /** The slot of a gap at the end of the ring. */
 const NO_SLOT = -1
@@ -230,9 +230,13 @@ export class PacketCache {
   /** Frees room for `octets` in one piece at the new end, and a slot. Returns the entries that deserve to stay, copied. */
   #makeRoom(octets: number, nowSeconds: number): Uint8Array[] {
     const moved: Uint8Array[] = []
-    while (this.#freeCount === 0 || !this.#hasRoom(octets)) {
+    let wanted = octets
+    while (this.#freeCount <= moved.length || !this.#hasRoom(wanted)) {
       const entry = this.#dropOldest(nowSeconds, moved.length < SECOND_CHANCES_MAX)
-      if (entry !== undefined) moved.push(entry)
+      if (entry === undefined) continue
+      moved.push(entry)
+      // Room for all of them, so that none is put back at the cost of the next.
+      wanted += entry.length
     }
     return moved
   }
