@@ -41,7 +41,6 @@ export function startWatchdog(settings: WatchdogSettings, onFailure: (error: Err
   })
   worker.on('error', onFailure)
   worker.unref()
-  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker thread has no origin
   const tell = (message: ToWatchdog): void => worker.postMessage(message)
   return { stopBy: (withinMs) => tell({ kind: 'stop-by', withinMs }), end: () => tell({ kind: 'end' }) }
 }

@@ -44,10 +44,11 @@ const RESPONSES_PER_CALL = 64
 /** Opens listeners whose sockets the pool's workers serve. */
 export function mmsgListeners(parts: MmsgParts): OpenUdpListener {
   const sender = new ResponseSender(parts.calls)
-  return async (options, handler, { counts }: UdpListenerParts) => {
+  const open = (options: UdpListenerOptions, handler: QueryHandler, { counts }: UdpListenerParts): Listener => {
     const sockets = openSockets(options, parts)
     return new MmsgListener(sockets, options.address, handler, counts, sender, parts)
   }
+  return (...args) => new Promise((resolve) => resolve(open(...args)))
 }
 
 /** One bound socket for each worker. */

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { suite, test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import * as dnsPacket from 'dns-packet'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { isAtOrBelow, nameFromText } from '../../../src/dns/wire/name.ts'
 import type { PacketToKeep } from '../../../src/serve/cache/packet-cache.ts'
 import { PacketCache } from '../../../src/serve/cache/packet-cache.ts'
@@ -22,7 +22,7 @@ interface Wanted {
 /** A response whose addresses all tell its version. */
 function packetOf(name: string, { version = 0, records = 2, until = 100, type = 'A' }: Wanted = {}): PacketToKeep {
   const data = type === 'A' ? `10.0.${version >> 8}.${version & 255}` : `version ${version}`
-  const answers = Array.from({ length: records }, () => ({ type, name, ttl: 60, data }) as dnsPacket.Answer)
+  const answers = Array.from({ length: records }, () => ({ type, name, ttl: 60, data }))
   return {
     name: nameFromText(name)!,
     type: type === 'A' ? 1 : 16,
@@ -176,12 +176,12 @@ suite('packet cache', () => {
     let told: { hits: number; torn: number } | undefined
     worker.on('message', (message: typeof told) => (told = message))
     const ended = once(worker, 'exit')
-    let isRunning = true
-    void ended.then(() => (isRunning = false))
+    const running = { is: true }
+    void ended.then(() => (running.is = false))
     const packets = names.flatMap((name) =>
       [1, 3, 30].map((records, i) => packetOf(name, { records, version: i * 300 })),
     )
-    for (let step = 0; isRunning; step++) {
+    for (let step = 0; running.is; step++) {
       const packet = packets[(step * 7919) % packets.length]!
       if (step % 5 === 0) cache.forgetName(packet.name)
       else cache.keep(packet, 0)
