@@ -94,6 +94,7 @@ export function metricSources(parts: MetricParts): MetricSources {
     },
     config: () => parts.inForce(),
     setupErrors: () => parts.host().errors,
+    fastPath: () => parts.fastPath.status(),
     host: () => {
       const { isInterfacePresent, areRulesPresent, backend, repairs } = parts.host()
       return { isInterfacePresent, areRulesPresent, backend, repairs }

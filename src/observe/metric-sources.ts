@@ -23,7 +23,20 @@ export interface MetricSources {
   config(): ConfigSnapshot
   /** Failures to set up interface and rules, by errortype; those of NodeLocal DNSCache are told even when absent. */
   setupErrors(): Counts
+  fastPath(): FastPathSnapshot
   host(): HostSnapshot
+}
+
+/** Zeros where UDP is served by the event loop. */
+export interface FastPathSnapshot {
+  readonly threads: number
+  readonly workers: { readonly restarts: number }
+  readonly packetCache: {
+    readonly entries: number
+    readonly bytes: number
+    readonly evictions: number
+    readonly refusals: number
+  }
 }
 
 export interface HostSnapshot {

@@ -104,6 +104,25 @@ export const OWN_FAMILIES: readonly Family[] = [
     only(cache.bytesMax),
   ),
 
+  gauge('nodelocal_mcs_packet_cache_entries', 'Responses that the workers can tell.', [], ({ fastPath }) =>
+    only(fastPath.packetCache.entries),
+  ),
+  gauge('nodelocal_mcs_packet_cache_bytes', 'Octets of them, and of those before them.', [], ({ fastPath }) =>
+    only(fastPath.packetCache.bytes),
+  ),
+  counter('nodelocal_mcs_packet_cache_evictions_total', 'Responses that had to go for others.', [], ({ fastPath }) =>
+    only(fastPath.packetCache.evictions),
+  ),
+  counter('nodelocal_mcs_packet_cache_refusals_total', 'Responses too large for a packet.', [], ({ fastPath }) =>
+    only(fastPath.packetCache.refusals),
+  ),
+  gauge('nodelocal_mcs_udp_threads', 'Workers that serve UDP; 0: the event loop does.', [], ({ fastPath }) =>
+    only(fastPath.threads),
+  ),
+  counter('nodelocal_mcs_worker_restarts_total', 'Workers that fell and were started again.', [], ({ fastPath }) =>
+    only(fastPath.workers.restarts),
+  ),
+
   gauge('nodelocal_mcs_config_info', 'Hash of the configuration in force.', ['sha256'], ({ config }) => [
     { labels: { sha256: config.hash }, value: 1 },
   ]),

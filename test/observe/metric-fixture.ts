@@ -54,6 +54,11 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
     listen: newListenCounts,
     config: () => ({ hash: 'c0ffee', appliedAtSeconds: 1_700_000_000, reloadsFailed: 0 }),
     setupErrors: () => ({}),
+    fastPath: () => ({
+      threads: 1,
+      workers: { restarts: 0 },
+      packetCache: { entries: 5, bytes: 2048, evictions: 1, refusals: 0 },
+    }),
     host: () => ({
       isInterfacePresent: true,
       areRulesPresent: true,
