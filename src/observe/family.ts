@@ -21,6 +21,7 @@ export interface Scrape {
   readonly config: ReturnType<MetricSources['config']>
   readonly setupErrors: ReturnType<MetricSources['setupErrors']>
   readonly host: ReturnType<MetricSources['host']>
+  readonly fastPath: ReturnType<MetricSources['fastPath']>
 }
 
 export type Labels = Readonly<Record<string, string>>

@@ -71,6 +71,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     config: sources.config(),
     setupErrors: sources.setupErrors(),
     host: sources.host(),
+    fastPath: sources.fastPath(),
   })
   let scrape = read()
   for (const family of [...COREDNS_FAMILIES, ...OWN_FAMILIES]) register(family, registry, () => scrape)
