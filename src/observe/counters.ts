@@ -152,6 +152,11 @@ export class TrafficCounters {
     return this.#counts
   }
 
+  /** Messages that got no response for a reason of `DROP_LABELS`. */
+  droppedFor(reason: string): number {
+    return this.#counts[BlockAt.dropped + DROP_LABELS.indexOf(reason)]!
+  }
+
   /** Names denied by the search-suffix short cut, as `shortCut` counted them. */
   get shortCuts(): number {
     return this.#counts[BlockAt.shortCuts]!

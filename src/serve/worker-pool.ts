@@ -113,6 +113,11 @@ export class WorkerPool {
     return this.#workers[worker]!.serve(socket, take)
   }
 
+  /** Ends a worker as if it had fallen: for one that is stuck, and for tests. */
+  async fell(worker: number): Promise<void> {
+    await this.#workers[worker]!.fell()
+  }
+
   /** Ends the threads; their sockets have been taken back before. */
   async stop(): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.stop()))
@@ -209,6 +214,10 @@ class PooledWorker {
     const late = setTimeout(() => void worker.terminate(), TURN_WAIT_MS)
     await ended
     clearTimeout(late)
+  }
+
+  async fell(): Promise<void> {
+    await this.#worker?.terminate()
   }
 
   close(calls: DatagramCalls): void {
