@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { suite, type TestContext, test } from 'node:test'
+import { suite, test } from 'node:test'
 import * as dnsPacket from 'dns-packet'
 import { startAgentProcess } from '../common/agent-process.ts'
 import { requireProgram } from '../common/requires.ts'
@@ -26,7 +26,7 @@ spec: { type: ClusterSetIP, ips: ["10.9.${version >> 8}.${version & 255}"], port
 
 suite('a change under load', () => {
   test('no answer is older than one that was seen before', { timeout: 90_000 }, async (t) => {
-    requireProgram(t as TestContext, 'dnsperf', 'dnsperf')
+    requireProgram(t, 'dnsperf', 'dnsperf')
     const directory = await mkdtemp(join(tmpdir(), 'nodelocal-mcs-change-'))
     const publish = async (version: number) => {
       await writeFile(join(directory, '.next'), manifestOf(version))
@@ -49,27 +49,26 @@ suite('a change under load', () => {
       await rm(directory, { recursive: true, force: true })
     })
 
-    let isOver = false
-    let seen = 0
+    const run = { isOver: false, seen: 0 }
     let asked = 0
     const watching = clients.map(async (client) => {
-      while (!isOver) {
-        const seenBefore = seen
+      while (!run.isOver) {
+        const seenBefore = run.seen
         const version = await client.ask()
         asked++
         assert.ok(version >= seenBefore, `${version} although somebody had seen ${seenBefore}`)
-        seen = Math.max(seen, version)
+        run.seen = Math.max(run.seen, version)
       }
     })
     for (let version = 1; version <= CHANGES; version++) {
       await publish(version)
       const endMs = performance.now() + 5_000
-      while (seen < version) {
+      while (run.seen < version) {
         if (performance.now() > endMs) throw new Error(`version ${version} was never seen`)
         await new Promise((resolve) => void setImmediate(resolve))
       }
     }
-    isOver = true
+    run.isOver = true
     await Promise.all(watching)
     assert.equal(load.exitCode, null, 'the load went on to the end')
     assert.ok(asked > CHANGES * CLIENTS)
