@@ -9,6 +9,8 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { ID_AT, MESSAGE_OCTETS_MAX, readUint16, writeUint16 } from '../../dns/wire/header.ts'
 import { type UpstreamQuestion, upstreamQueryOctets, writeUpstreamQuery } from '../../dns/wire/upstream-query.ts'
+import { acknowledgeNow } from '../../host/quick-ack.ts'
+import { descriptorsOf } from '../listen/descriptor.ts'
 import type { ExchangeCounts, ExchangeListener, OpenExchange, UpstreamAddress } from './exchange.ts'
 import { matchingResponse } from './response-match.ts'
 
@@ -203,7 +205,14 @@ export class TcpConnection {
     }
     if (this.#isClosed) return
     if (at < octets) this.#keepPartial(at, octets)
+    if (this.waitingCount > 0 && !this.settings.isTls) this.#acknowledge()
     if (this.isRetiring && this.waitingCount === 0) this.#close('RETIRED')
+  }
+
+  /** More is to come, and its sender may wait for our word (`host/quick-ack`). */
+  #acknowledge(): void {
+    const [descriptor] = descriptorsOf(this.#socket)
+    if (descriptor !== undefined) acknowledgeNow(descriptor)
   }
 
   /** Adds to the response that came in pieces as much as it lacks; returns how much of the read that took. */
