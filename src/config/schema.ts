@@ -216,7 +216,7 @@ export const configSchema = z.strictObject({
   cache: cache.prefault({}),
   udp: z
     .strictObject({
-      threads: integer(1, 1, 64, 'Worker threads for UDP; they share the port. Each costs a thread and about 8 MiB.'),
+      threads: integer(1, 1, 64, 'Worker threads for UDP; they share the port. Each costs a thread and about 12 MiB.'),
       batchSlots: integer(
         64,
         1,
