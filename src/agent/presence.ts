@@ -42,6 +42,9 @@ const OWN_QUERIES_UNLED_MS = 200
 
 /** Milliseconds between two looks at others, and at whether we are ready. */
 const OTHERS_LOOK_MS = 100
+
+/** Looks at another one that would remove, before it is left to him. */
+const YIELDING_LOOKS = 5
 const READINESS_LOOK_MS = 500
 
 /** Milliseconds that somebody who takes the interface away has for it. */
@@ -209,7 +212,7 @@ export class Presence {
       await this.host.removeRules()
       await this.host.removeInterface()
     } else {
-      if (this.#instances !== undefined) this.#instances.phase = 'leaving'
+      if (this.#instances !== undefined) this.#instances.phase = 'left'
       if (this.host.status().backend === 'nftables') await this.host.removeRules()
       this.#parts.log.info('interface-left', { others: this.#others })
     }
@@ -217,14 +220,18 @@ export class Presence {
     await this.#instances?.leave()
   }
 
-  /** Of several that would remove at the same time, one does: that with the first name, when the others are gone. */
+  /**
+   * Of several that would remove at the same time, one does: that with the first name, when the others are gone. Who said that
+   * he leaves it to others uses nothing any more; who would remove may be about to say so, because he saw us before we stopped.
+   */
   async #isLast(): Promise<boolean> {
     const endMs = nowMs() + REMOVING_MS
-    for (;;) {
+    for (let yielded = 0; ; ) {
       await this.#lookForOthers()
-      if (!this.hasOthers) return true
-      const isOurs = this.#others.every(({ id, phase }) => phase === 'removing' && this.instance < id)
-      if (!isOurs || nowMs() > endMs) return false
+      const staying = this.#others.filter(({ phase }) => phase !== 'left')
+      if (staying.length === 0) return true
+      if (staying.some(({ phase }) => phase !== 'removing') || nowMs() > endMs) return false
+      if (staying.some(({ id }) => id < this.instance) && ++yielded === YIELDING_LOOKS) return false
       await sleep(OTHERS_LOOK_MS)
     }
   }

@@ -13,8 +13,10 @@ import { mkdir, readdir, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 
-/** `starting` listens at most, `ready` has answered its own queries, `leaving` was told to stop, `removing` takes the interface away. */
-export type Phase = 'starting' | 'ready' | 'leaving' | 'removing'
+/** `starting` listens at most, `ready` has answered its own queries, `leaving` was told to stop, `removing` takes the interface away, `left` leaves that to others. */
+export type Phase = 'starting' | 'ready' | 'leaving' | 'removing' | 'left'
+
+const PHASES: readonly Phase[] = ['starting', 'ready', 'leaving', 'removing', 'left']
 
 export interface OtherInstance {
   readonly id: string
@@ -136,5 +138,5 @@ async function removeFilesOf(directory: string, id: string): Promise<void> {
 }
 
 function phaseOf(text: string): OtherInstance['phase'] {
-  return text === 'starting' || text === 'ready' || text === 'leaving' || text === 'removing' ? text : 'unknown'
+  return PHASES.find((phase) => phase === text) ?? 'unknown'
 }
