@@ -19,7 +19,7 @@ import { sectionsThatWait, untilRestart } from './agent/reload.ts'
 import { RouteIds } from './agent/route-ids.ts'
 import { routesOf, zoneName } from './agent/routes.ts'
 import { type ServedZone, servedZones } from './agent/served-zones.ts'
-import { runAllSteps, runSteps, type Step } from './agent/steps.ts'
+import { runAllSteps, runSteps, type Step, type StopStep } from './agent/steps.ts'
 import { type FollowedGroup, openGroup } from './agent/upstreams.ts'
 import type { Config, LoadedConfig } from './config/config.ts'
 import { watchConfig } from './config/config-watch.ts'
@@ -45,14 +45,16 @@ export interface AgentOptions {
   readonly version: string
   /** Aborted when the process was told to stop: a start that waits for the node gives up. */
   readonly stopAsked?: AbortSignal
+  /** Aborted when it was told so again: a stop that waits for others waits no longer. */
+  readonly hurryAsked?: AbortSignal
 }
 
 export interface RunningAgent {
   readonly listening: readonly ListeningOn[]
   /** Empties the record cache. */
   flushCache(): void
-  /** Stops gracefully. Idempotent. */
-  stop(): Promise<void>
+  /** Stops gracefully. Idempotent. false when nobody takes the rest of the log: then Node's way out of the process never ends. */
+  stop(): Promise<boolean>
 }
 
 /** The part of the time to drain that upstreams have for what is under way; the rest is for telling the clients. */
@@ -67,6 +69,9 @@ const HAND_OVER_MS = 2_000
 /** Milliseconds that the zone has to be known before we take over from another agent, or have clients led to us; between two looks. */
 const ZONE_WAIT_MS = 10_000
 const ZONE_LOOK_MS = 20
+
+/** Milliseconds that standard output has to take the last lines. */
+const LOG_END_MS = 1_000
 
 /** Seconds between two lines about the same exception. */
 const PANIC_LOG_SECONDS = 10
@@ -101,6 +106,7 @@ class Agent implements RunningAgent {
   readonly #watches: (() => void)[] = []
   readonly #presence: Presence
   readonly #stopAsked: AbortSignal | undefined
+  readonly #hurryAsked: AbortSignal
   /** As the file has it, but for what waits for a restart. */
   #written: Config
   /** With the routes of the kube-dns ConfigMap: what every part is made from. */
@@ -114,7 +120,7 @@ class Agent implements RunningAgent {
   #shortCuts = 0
   #controlPlane: ControlPlane | undefined
   readonly #listeners = new Listeners(this.#listenCounts)
-  #stopping: Promise<void> | undefined
+  #stopping: Promise<boolean> | undefined
 
   constructor(options: AgentOptions) {
     this.#written = options.config
@@ -126,6 +132,7 @@ class Agent implements RunningAgent {
     this.#config = withKubeDnsRoutes(options.config, this.#log)
     this.#recordCache = new RecordCache(options.config.cache.maxBytes)
     this.#stopAsked = options.stopAsked
+    this.#hurryAsked = options.hurryAsked ?? new AbortController().signal
     this.#presence = new Presence(options.config, {
       log: this.#log,
       listening: () => this.listening,
@@ -218,15 +225,16 @@ class Agent implements RunningAgent {
   }
 
   /** The order of stopping: everybody is told, then shown another way, then answered to the end; what others need goes last. */
-  #stopSteps(): Step[] {
+  #stopSteps(): StopStep[] {
     const presence = this.#presence
-    const { lingerMs, drainMs } = this.#config.shutdown
+    const { handoverMs, lingerMs, drainMs } = this.#config.shutdown
     let hasSuccessor = false
     return [
       { name: 'readiness', run: () => presence.sayNotReady() },
       { name: 'configuration', run: () => this.#watches.forEach((end) => end()) },
       {
         name: 'successor',
+        grantedMs: handoverMs,
         run: async () => {
           hasSuccessor = await presence.untilSuccessor()
           if (hasSuccessor) this.#log.info('successor-ready', {})
@@ -240,9 +248,13 @@ class Agent implements RunningAgent {
       },
       // Connections that stay open would lose what is under way when they are ended.
       { name: 'connections', run: () => (hasSuccessor ? this.#handConnectionsOver() : undefined) },
-      { name: 'lingering', run: () => (this.#listeners.listening.length > 0 ? sleep(lingerMs) : undefined) },
+      {
+        name: 'lingering',
+        grantedMs: lingerMs,
+        run: () => (this.#listeners.listening.length > 0 ? sleep(lingerMs) : undefined),
+      },
       // All that answers stops by the same deadline.
-      { name: 'listeners', run: () => this.#drain(drainMs) },
+      { name: 'listeners', grantedMs: drainMs, run: () => this.#drain(drainMs) },
       { name: 'workers', run: () => this.#fastPath.stop() },
       { name: 'upstreams', run: () => this.#stopGroups(this.#groups, 0) },
       { name: 'control plane', run: () => this.#controlPlane?.stop() },
@@ -254,6 +266,8 @@ class Agent implements RunningAgent {
         name: 'http',
         run: async () => void (await Promise.all(this.#http.map(({ listener }) => listener.stop(HTTP_DRAIN_MS)))),
       },
+      // Until here it ends a stop that stands still.
+      { name: 'watchdog', run: () => presence.endWatchdog() },
     ]
   }
 
@@ -263,16 +277,16 @@ class Agent implements RunningAgent {
     this.#log.info('cache-flushed', { what: 'all', entries })
   }
 
-  stop(): Promise<void> {
+  stop(): Promise<boolean> {
     this.#stopping ??= this.#stopAll()
     return this.#stopping
   }
 
-  async #stopAll(): Promise<void> {
+  async #stopAll(): Promise<boolean> {
     this.#log.info('stopping', {})
-    await runAllSteps(this.#stopSteps(), this.#log)
+    await runAllSteps(this.#stopSteps(), this.#log, this.#hurryAsked)
     this.#log.info('stopped', {})
-    this.#log.flush()
+    return await this.#log.end(LOG_END_MS)
   }
 
   #isOver(): boolean {

@@ -1,5 +1,6 @@
 /** The command: argv in, exit code out. Parse, build, start, wait for a signal, stop. */
 
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { tearDown } from '../../src/agent/tear-down.ts'
@@ -8,9 +9,13 @@ import { ExitCode, parseCommandLine } from '../../src/config/command-line.ts'
 import { configFromText, loadConfig } from '../../src/config/config.ts'
 import { writeYaml } from '../../src/config/file.ts'
 import { migrate } from '../../src/config/migrate/migrate.ts'
+import { endProcess } from '../../src/host/end-process.ts'
 
 /** The build puts the version in; run from the sources, it stands in package.json. */
 const VERSION = process.env['NODELOCAL_MCS_VERSION'] ?? versionOfSources()
+
+/** Milliseconds between the end of a stop and that of the process. */
+const EXIT_MS = 2_000
 
 // The young generation stays at its first size: a resolver's garbage dies young, and letting V8 grow its semi-spaces cost
 // 90 MiB at the first sync of 10,000 services and longer pauses (docs/performance.md). Works while running, as few flags do.
@@ -48,8 +53,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (command.kind === 'teardown')
     return (await tearDown(loaded.config, { say, complain })) ? ExitCode.Stopped : ExitCode.Failed
   // Before the start: by default SIGTERM would end us in the middle of it, and SIGUSR1 open the debugger's port.
-  const stopAsked = new AbortController()
-  const stopSignal = onceToldToStop().then(() => stopAsked.abort())
+  const { stopAsked, hurryAsked } = signals()
   let agent: RunningAgent | undefined
   process.on('SIGUSR1', () => agent?.flushCache())
   try {
@@ -58,16 +62,21 @@ async function main(args: readonly string[]): Promise<number> {
       configPath: command.config,
       hash: loaded.hash,
       version: VERSION,
-      stopAsked: stopAsked.signal,
+      stopAsked,
+      hurryAsked,
     })
   } catch (error) {
     complain(`cannot start: ${error instanceof Error ? error.message : String(error)}`)
     return ExitCode.Failed
   }
   tellWhereItListens(agent, command.config === undefined)
-  await stopSignal
-  await agent.stop()
-  return ExitCode.Stopped
+  if (!stopAsked.aborted) await once(stopAsked, 'abort')
+  const isLogWritten = await agent.stop()
+  const code = hurryAsked.aborted ? ExitCode.Failed : ExitCode.Stopped
+  if (!isLogWritten) endProcess(code)
+  // Everything has ended; what has not all the same keeps nobody waiting.
+  setTimeout(endProcess, EXIT_MS, code).unref()
+  return code
 }
 
 /** The configuration on standard output; what has no counterpart on standard error. */
@@ -108,18 +117,17 @@ function tellWhereItListens(agent: RunningAgent, isDemonstration: boolean): void
   }
 }
 
-/** Resolves at the first SIGTERM or SIGINT; a second one, of either kind, ends the process at once. */
-function onceToldToStop(): Promise<void> {
-  return new Promise((resolve) => {
-    let isStopping = false
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.on(signal, () => {
-        if (isStopping) process.exit(ExitCode.Failed)
-        isStopping = true
-        resolve()
-      })
-    }
-  })
+/** The first SIGTERM or SIGINT asks for a stop, the second for a quick one, and the third ends the process at once. */
+function signals(): { readonly stopAsked: AbortSignal; readonly hurryAsked: AbortSignal } {
+  const [stop, hurry] = [new AbortController(), new AbortController()]
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (hurry.signal.aborted) endProcess(ExitCode.Failed)
+      else if (stop.signal.aborted) hurry.abort()
+      else stop.abort()
+    })
+  }
+  return { stopAsked: stop.signal, hurryAsked: hurry.signal }
 }
 
 function versionOfSources(): string {

@@ -216,8 +216,11 @@ export class Presence {
       if (this.host.status().backend === 'nftables') await this.host.removeRules()
       this.#parts.log.info('interface-left', { others: this.#others })
     }
-    this.#watchdog?.end()
     await this.#instances?.leave()
+  }
+
+  endWatchdog(): void {
+    this.#watchdog?.end()
   }
 
   /**

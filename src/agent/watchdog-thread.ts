@@ -6,9 +6,10 @@
  */
 
 import type { Socket as UdpSocket } from 'node:dgram'
-import { writeSync } from 'node:fs'
+import { write } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
+import { endProcess } from '../host/end-process.ts'
 import { askOurselves, type OwnTarget, openSource } from './own-query.ts'
 import type { ToWatchdog, WatchdogSettings } from './watchdog.ts'
 
@@ -21,6 +22,9 @@ interface Watched {
   wellAtMs: number
   why: string
 }
+
+/** Milliseconds that standard output has to take the last words; where nobody reads it, it never does. */
+const LAST_WORDS_MS = 500
 
 /** Milliseconds: a thread that came this much too late was starved, and so was everybody else. */
 const STARVED_MS = 1_000
@@ -75,14 +79,10 @@ async function ask(one: Watched): Promise<void> {
 
 async function end(why: string): Promise<never> {
   const line = { level: 'error', time: new Date().toISOString(), event: 'watchdog-ends-process', why }
-  // The log belongs to the thread that stands still.
-  writeSync(1, `${JSON.stringify(line)}\n`)
-  try {
-    const { exitProcess } = await import('../host/syscalls.ts')
-    exitProcess(1)
-  } catch {
-    // Without the native library: works for every process but the first of a container.
-    process.kill(process.pid, 'SIGKILL')
-  }
+  // The log belongs to the thread that stands still, and may be what it waits for.
+  const said = Promise.withResolvers<void>()
+  write(1, `${JSON.stringify(line)}\n`, () => said.resolve())
+  await Promise.race([said.promise, sleep(LAST_WORDS_MS)])
+  endProcess(1)
   throw new Error('the process did not end')
 }

@@ -21,8 +21,11 @@ export interface Log {
   setLevel(level: LogLevel): void
   /** Lines lost because nobody reads standard output: a log must not stop the answering of queries. */
   linesDropped(): number
-  /** Writes what is still held; to be called before the process ends. */
-  flush(): void
+  /**
+   * Writes what is still held, and nothing after it. false when standard output did not take it all in that time: then a write
+   * is under way that may never end, and Node's way out of the process would wait for it.
+   */
+  end(withinMs: number): Promise<boolean>
 }
 
 /** Octets of lines that wait for standard output to take them; what comes then is dropped and counted. */
@@ -46,8 +49,9 @@ export function createLog(level: LogLevel, stream?: DestinationStream): Log {
     },
     stream ?? stdout!,
   )
+  let isEnded = false
   const write = (level: LogLevel) => (event: string, fields?: LogFields) => {
-    if (logger.isLevelEnabled(level)) logger[level]({ event, ...tellable(fields) })
+    if (!isEnded && logger.isLevelEnabled(level)) logger[level]({ event, ...tellable(fields) })
   }
   return {
     debug: write('debug'),
@@ -58,8 +62,17 @@ export function createLog(level: LogLevel, stream?: DestinationStream): Log {
       logger.level = level
     },
     linesDropped: () => linesDropped,
-    flush() {
-      stdout?.flushSync()
+    async end(withinMs) {
+      isEnded = true
+      if (stdout === undefined) return true
+      const ended = Promise.withResolvers<boolean>()
+      // A reader that is gone takes nothing, and nothing waits for it.
+      stdout.once('close', () => ended.resolve(true)).once('error', () => ended.resolve(true))
+      const timer = setTimeout(ended.resolve, withinMs, false)
+      stdout.end()
+      const isWritten = await ended.promise
+      clearTimeout(timer)
+      return isWritten
     },
   }
 }

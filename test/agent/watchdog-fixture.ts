@@ -2,6 +2,7 @@
 
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
+import { writeSync } from 'node:fs'
 import { startWatchdog } from '../../src/agent/watchdog.ts'
 
 const INSTANCE = 'fixture'
@@ -33,6 +34,9 @@ process.stdin.on('data', (command: Buffer) => {
   switch (command.toString().trim()) {
     case 'spin':
       for (;;);
+    case 'talk':
+      // Until standard output takes no more: from then on the event loop stands still.
+      for (;;) writeSync(1, 'x'.repeat(1 << 16))
     case 'go deaf':
       server.removeAllListeners('message')
       break

@@ -39,6 +39,14 @@ suite('the watchdog', () => {
     })
   }
 
+  test('ends a process whose output nobody reads', async (t) => {
+    const { child } = await watched(t)
+    const ended = once(child, 'exit', { signal: AbortSignal.timeout(END_MS) })
+    child.stdout.pause()
+    child.stdin.write('talk\n')
+    assert.deepEqual(await ended, [1, null])
+  })
+
   test('leaves a process alone that got no CPU for longer than the deadline', async (t) => {
     const { child, output } = await watched(t)
     const answers = async (): Promise<number> => {

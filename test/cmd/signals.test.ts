@@ -13,6 +13,7 @@ import { startAgentProcess } from '../common/agent-process.ts'
 
 const MAIN = new URL('../../cmd/nodelocal-mcs/main.ts', import.meta.url).pathname
 const DEADLINE_MS = 10_000
+const LINES_UNREAD = 5_000
 
 /** id 1, RD, one question: www.example.com IN A. */
 const QUERY = Buffer.from(
@@ -84,5 +85,27 @@ suite('signals', () => {
     agent.process.kill('SIGTERM')
     agent.process.kill('SIGINT')
     assert.deepEqual(await ended, [1, null])
+  })
+
+  test('a log that nobody reads keeps it neither from answering nor from stopping', async (t) => {
+    const agent = await startAgentProcess({
+      clusterset: { source: 'none' },
+      forward: [],
+      log: { queries: 'all' },
+    })
+    t.after(() => agent.process.kill('SIGKILL'))
+    const client = createSocket('udp4')
+    t.after(() => client.close())
+    client.connect(agent.port, '127.0.0.1')
+    await once(client, 'connect')
+    agent.process.stdout!.pause()
+    // Each is a line of 200 octets and more: far more than pipe and socket buffers hold.
+    for (let answered = 0; answered < LINES_UNREAD; answered++) {
+      client.send(QUERY)
+      await once(client, 'message', { signal: AbortSignal.timeout(DEADLINE_MS) })
+    }
+    const ended = once(agent.process, 'exit', { signal: AbortSignal.timeout(DEADLINE_MS) })
+    agent.process.kill('SIGTERM')
+    assert.deepEqual(await ended, [0, null])
   })
 })

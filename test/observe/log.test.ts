@@ -59,7 +59,9 @@ suite('log on standard output', () => {
   }
 
   test('has all lines after a flush, even when the process ends at once', () => {
-    const { stdout } = run(`for (let i = 0; i < 1000; i++) log.info('line', { i }); log.flush(); process.exit(0)`)
+    const { stdout } = run(
+      `for (let i = 0; i < 1000; i++) log.info('line', { i }); await log.end(10_000); process.exit(0)`,
+    )
     assert.equal(stdout.trimEnd().split('\n').length, 1000)
   })
 
