@@ -176,6 +176,22 @@ export const ALERTS: readonly Alert[] = [
     summary: 'The event loop of {{ $labels.instance }} stands still for {{ $value | humanizeDuration }} at a time.',
   },
   {
+    name: 'NodelocalMcsWorkerFalls',
+    value: 'increase(nodelocal_mcs_worker_restarts_total{JOBS}[1h])',
+    comparison: '> 0',
+    for: '0m',
+    severity: 'warning',
+    summary: 'A worker that serves UDP fell on {{ $labels.instance }} and was started again.',
+  },
+  {
+    name: 'NodelocalMcsOwnQueriesFail',
+    value: 'sum by (instance) (rate(coredns_health_request_failures_total{JOBS}[5m]))',
+    comparison: '> 0',
+    for: '5m',
+    severity: 'warning',
+    summary: 'Queries of {{ $labels.instance }} to itself go unanswered; it ends itself when an address stays silent.',
+  },
+  {
     name: 'NodelocalMcsExceptions',
     value: 'increase(coredns_panics_total{JOBS}[1h])',
     comparison: '> 0',

@@ -114,6 +114,8 @@ class Agent implements RunningAgent {
   #hash: string
   #appliedAtSeconds = Date.now() / 1000
   #reloadsFailed = 0
+  /** Times that the ConfigMap of kube-dns could not be used as it was. */
+  #kubeDnsProblems = 0
   #groups: FollowedGroup[] = []
   #resolver: Resolver
   /** Names denied by the search-suffix short cut. */
@@ -129,7 +131,7 @@ class Agent implements RunningAgent {
     this.#hash = options.hash
     this.#version = options.version
     this.#log = createLog(options.config.log.level)
-    this.#config = withKubeDnsRoutes(options.config, this.#log)
+    this.#config = this.#withKubeDnsRoutes(options.config)
     this.#recordCache = new RecordCache(options.config.cache.maxBytes)
     this.#stopAsked = options.stopAsked
     this.#hurryAsked = options.hurryAsked ?? new AbortController().signal
@@ -165,6 +167,8 @@ class Agent implements RunningAgent {
         servedZones: () => this.#servedZones(),
         searchSuffixShortCuts: () => this.#shortCuts,
         host: () => this.#presence.host.status(),
+        configMapErrors: () => this.#reloadsFailed + this.#kubeDnsProblems,
+        ownQueries: () => this.#presence.ownQueries.snapshot(),
       }),
     )
     this.#groups = this.#openGroups(this.#config)
@@ -424,7 +428,7 @@ class Agent implements RunningAgent {
   #apply(written: Config): boolean {
     const before = { config: this.#config, groups: this.#groups }
     try {
-      this.#config = withKubeDnsRoutes(written, this.#log)
+      this.#config = this.#withKubeDnsRoutes(written)
       this.#groups = this.#openGroups(this.#config)
       this.#resolver = this.#newResolver()
     } catch (error) {
@@ -441,6 +445,10 @@ class Agent implements RunningAgent {
     const gone = before.groups.filter((group) => !this.#groups.includes(group))
     this.#stopGroups(gone).catch((error: unknown) => this.#log.error('stop-failed', { error: textOf(error) }))
     return true
+  }
+
+  #withKubeDnsRoutes(config: Config): Config {
+    return withKubeDnsRoutes(config, this.#log, () => void this.#kubeDnsProblems++)
   }
 
   #openGroups(config: Config): FollowedGroup[] {

@@ -66,6 +66,49 @@ export const CLUSTERSET: Dashboard = {
           queries: [{ expr: 'sum by (kind) (1 - nodelocal_mcs_watch_connected{$filter})', legend: '{{kind}}' }],
         },
         {
+          title: 'Time since the last change',
+          description:
+            'Seconds since the zone last changed, on the nodes where it is the shortest and the longest ago.',
+          unit: 's',
+          queries: [
+            { expr: 'min(nodelocal_mcs_zone_age_seconds{$filter})', legend: 'shortest' },
+            { expr: 'max(nodelocal_mcs_zone_age_seconds{$filter})', legend: 'longest' },
+          ],
+        },
+        {
+          title: 'From a change to the answer',
+          description: '99 in a hundred are faster, from the arrival of an object on the node.',
+          unit: 's',
+          queries: [
+            {
+              expr: 'histogram_quantile(0.99, sum by (le) (rate(nodelocal_mcs_zone_publication_seconds_bucket{$filter}[$__rate_interval])))',
+              legend: 'p99',
+            },
+          ],
+        },
+        {
+          title: 'Requests to the API server',
+          description: 'By status; a handful an hour and node. 401 and 403 are the token and RBAC.',
+          unit: 'reqps',
+          queries: [
+            {
+              expr: 'sum by (code) (rate(coredns_kubernetes_rest_client_requests_total{$filter}[$__rate_interval]))',
+              legend: '{{code}}',
+            },
+          ],
+        },
+        {
+          title: 'Time of the API server',
+          description: 'To the head of a response, 99 in a hundred, since the start of the agents.',
+          unit: 's',
+          queries: [
+            {
+              expr: 'histogram_quantile(0.99, sum by (le) (coredns_kubernetes_rest_client_request_duration_seconds_bucket{$filter}))',
+              legend: 'p99',
+            },
+          ],
+        },
+        {
           title: 'Silence of the source',
           description:
             'Seconds since the source of objects last said anything, the ten longest; bookmarks come about once a minute.',

@@ -218,6 +218,71 @@ export const NODE: Dashboard = {
       ],
     },
     {
+      title: 'The fast path',
+      panels: [
+        {
+          title: 'Responses of the workers',
+          description: 'Hits that a worker answered itself, by worker; the rest went to the event loop.',
+          unit: 'reqps',
+          queries: [
+            {
+              expr: 'rate(nodelocal_mcs_worker_responses_total{$filter}[$__rate_interval])',
+              legend: 'worker {{worker}}',
+            },
+          ],
+        },
+        {
+          title: 'Part of the responses',
+          description: 'Part of all responses that workers sent; the clusterset and warm caches bring it near one.',
+          unit: 'percentunit',
+          queries: [
+            {
+              expr: 'sum(rate(nodelocal_mcs_worker_responses_total{$filter}[$__rate_interval])) / sum(rate(coredns_dns_responses_total{$filter}[$__rate_interval]))',
+              legend: 'workers',
+            },
+          ],
+        },
+        {
+          title: 'Workers',
+          description: 'Workers that serve UDP (0: the event loop does), and falls since the start; normally none.',
+          unit: 'short',
+          queries: [
+            { expr: 'nodelocal_mcs_udp_threads{$filter}', legend: 'workers' },
+            { expr: 'nodelocal_mcs_worker_restarts_total{$filter}', legend: 'falls' },
+          ],
+        },
+        {
+          title: 'Packet cache',
+          description: 'Responses that the workers can tell.',
+          unit: 'short',
+          queries: [{ expr: 'nodelocal_mcs_packet_cache_entries{$filter}', legend: 'responses' }],
+        },
+        {
+          title: 'Packet cache, bytes',
+          description: 'Of these responses, and of those before them whose room is not used again yet.',
+          unit: 'bytes',
+          queries: [{ expr: 'nodelocal_mcs_packet_cache_bytes{$filter}', legend: 'used' }],
+        },
+        {
+          title: 'Not kept, dropped',
+          description:
+            'Responses that made room or were too large for the packet cache, misses that found the way full.',
+          unit: 'reqps',
+          queries: [
+            {
+              expr: 'rate(nodelocal_mcs_packet_cache_evictions_total{$filter}[$__rate_interval])',
+              legend: 'evicted',
+            },
+            { expr: 'rate(nodelocal_mcs_packet_cache_refusals_total{$filter}[$__rate_interval])', legend: 'too large' },
+            {
+              expr: 'rate(nodelocal_mcs_dropped_queries_total{$filter, reason="overloaded"}[$__rate_interval])',
+              legend: 'misses dropped',
+            },
+          ],
+        },
+      ],
+    },
+    {
       title: 'Upstreams',
       panels: [
         {
@@ -315,6 +380,22 @@ export const NODE: Dashboard = {
           description: 'How late the event loop was since the last scrape.',
           unit: 's',
           queries: [{ expr: 'nodelocal_mcs_event_loop_delay_seconds{$filter}', legend: '{{statistic}}' }],
+        },
+        {
+          title: 'Queries to itself',
+          description:
+            'Of the watchdog, through every listen address: 99 in a hundred are faster; failures are normally none.',
+          unit: 's',
+          queries: [
+            {
+              expr: 'histogram_quantile(0.99, sum by (le) (rate(coredns_health_request_duration_seconds_bucket{$filter}[$__rate_interval])))',
+              legend: 'answered within',
+            },
+            {
+              expr: 'rate(coredns_health_request_failures_total{$filter}[$__rate_interval])',
+              legend: 'unanswered per second',
+            },
+          ],
         },
         {
           title: 'Descriptors',

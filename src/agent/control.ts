@@ -24,7 +24,7 @@ export function startAgentControlPlane(
   { clusterset }: Config,
   zone: Zone,
   log: Log,
-  metrics: Pick<Metrics, 'dnsProgrammed' | 'zonePublished'>,
+  metrics: Pick<Metrics, 'dnsProgrammed' | 'zonePublished' | 'apiObserver'>,
   packets: PacketForgetter,
 ): Promise<ControlPlane> {
   const apexes = clusterset.zones.map(zoneName)
@@ -46,6 +46,7 @@ export function startAgentControlPlane(
       onNamesChanged: (names) => packets.forgetNames(completeNames(names, apexes)),
       onZoneStateChanged: () => packets.forgetAll(),
       onPublished: (seconds) => metrics.zonePublished(seconds),
+      apiObserver: metrics.apiObserver,
       onProgrammed: (serviceKind, seconds) => metrics.dnsProgrammed(serviceKind, seconds),
       soon: (work) => void setImmediate(work),
       nowMs,

@@ -4,7 +4,7 @@
  * Where it and `forward` name the same zone the ConfigMap wins: whoever points us at it means it.
  */
 
-import { readFileSync, unwatchFile, watchFile } from 'node:fs'
+import { readFileSync, type Stats, unwatchFile, watchFile } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { parseUpstream } from '../config/syntax.ts'
@@ -20,24 +20,40 @@ const POLL_MS = 5_000
 /** Queries under way on a route from the ConfigMap; it has no word for it. */
 const MAX_IN_FLIGHT = 2000
 
-/** The configuration with the routes of its kube-dns ConfigMap; problems are logged, the rest works. */
-export function withKubeDnsRoutes(config: Config, log: Log): Config {
+/**
+ * The configuration with the routes of its kube-dns ConfigMap; problems are logged, the rest works. `onProblems` is called once
+ * when there were any.
+ */
+export function withKubeDnsRoutes(config: Config, log: Log, onProblems: () => void): Config {
   const directory = config.kubeDnsConfigDirectory
   if (directory === null) return config
-  const [stubDomains, upstreamNameservers] = KEYS.map((key) => textOf(join(directory, key), log))
+  let isWhole = true
+  const complain = (path: string, problem: string): void => {
+    isWhole = false
+    log.warn('kube-dns-config-problem', { directory, path, problem })
+  }
+  const [stubDomains, upstreamNameservers] = KEYS.map((key) => {
+    const read = readKey(join(directory, key))
+    if (read.kind === 'text') return read.text
+    if (read.code === 'ENOENT') return undefined
+    isWhole = false
+    log.error('kube-dns-config-unreadable', { file: join(directory, key), code: read.code })
+    return undefined
+  })
   const { routes, problems } = readKubeDnsConfig({ stubDomains, upstreamNameservers }, (upstream) => {
     const parsed = parseUpstream(upstream)
     return parsed.kind === 'address' ? undefined : parsed.kind === 'problem' ? parsed.text : 'is a path'
   })
-  for (const { path, problem } of problems) log.warn('kube-dns-config-problem', { directory, path, problem })
+  for (const { path, problem } of problems) complain(path, problem)
   const added = routes.flatMap(({ zone, upstreams, transport }) => {
     const name = textOfName(zone).replace(/(.)\.$/, '$1')
     if (config.clusterset.zones.includes(name)) {
-      log.warn('kube-dns-config-problem', { directory, path: name, problem: 'is a clusterset zone' })
+      complain(name, 'is a clusterset zone')
       return []
     }
     return [{ zones: [name], upstreams, transport, randomizeCase: false, maxInFlight: MAX_IN_FLIGHT }]
   })
+  if (!isWhole) onProblems()
   const claimed = new Set(added.flatMap(({ zones }) => zones))
   const kept = config.forward
     .map((route) => Object.assign({}, route, { zones: route.zones.filter((zone) => !claimed.has(zone)) }))
@@ -48,19 +64,22 @@ export function withKubeDnsRoutes(config: Config, log: Log): Config {
 /** Calls back when a file of the ConfigMap changed, came or went; returns the function that ends the watch. */
 export function watchKubeDnsConfig(directory: string, onChange: () => void): () => void {
   const files = KEYS.map((key) => join(directory, key))
-  for (const file of files) watchFile(file, { interval: POLL_MS, persistent: false }, onChange)
+  // One that is not there is told of at once, as if it had changed.
+  const look = (now: Stats, before: Stats): void => {
+    if (now.mtimeMs !== before.mtimeMs || now.ino !== before.ino || now.size !== before.size) onChange()
+  }
+  for (const file of files) watchFile(file, { interval: POLL_MS, persistent: false }, look)
   return () => {
-    for (const file of files) unwatchFile(file, onChange)
+    for (const file of files) unwatchFile(file, look)
   }
 }
 
-/** The text of a key; undefined where the ConfigMap has none. */
-function textOf(file: string, log: Log): string | undefined {
+type KeyRead = { readonly kind: 'text'; readonly text: string } | { readonly kind: 'unreadable'; readonly code: string }
+
+function readKey(file: string): KeyRead {
   try {
-    return readFileSync(file, 'utf8')
+    return { kind: 'text', text: readFileSync(file, 'utf8') }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code !== 'ENOENT') log.error('kube-dns-config-unreadable', { file, code })
-    return undefined
+    return { kind: 'unreadable', code: (error as NodeJS.ErrnoException).code ?? 'ERROR' }
   }
 }

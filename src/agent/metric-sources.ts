@@ -5,6 +5,8 @@ import type { ControlPlane } from '../control/control-plane.ts'
 import type { Zone } from '../dns/zone/zone.ts'
 import type { CounterLabels, TrafficCounters } from '../observe/counters.ts'
 import type { MetricSources } from '../observe/metric-sources.ts'
+import type { OwnQueryCounts } from '../observe/own-query-counters.ts'
+import { responsesIn } from '../observe/traffic.ts'
 import type { RecordCache } from '../serve/cache/record-cache.ts'
 import type { ListenCounts } from '../serve/listen/listen-counts.ts'
 import type { AgentFastPath } from './fast-path.ts'
@@ -28,6 +30,9 @@ export interface MetricParts {
   servedZones(): readonly ServedZone[]
   searchSuffixShortCuts(): number
   host(): HostStatus
+  /** Configurations and ConfigMaps that could not be used, in whole or in part. */
+  configMapErrors(): number
+  ownQueries(): OwnQueryCounts
 }
 
 export function metricSources(parts: MetricParts): MetricSources {
@@ -38,10 +43,9 @@ export function metricSources(parts: MetricParts): MetricSources {
     labels: parts.labels,
     trafficBlocks: () => [parts.traffic, ...parts.fastPath.traffic],
     plugins: () => parts.servedZones(),
-    cache: () => ({ ...recordCache.status(), bytesMax: parts.config().cache.maxBytes, prefetchesDropped: 0 }),
+    cache: () => ({ ...recordCache.status(), bytesMax: parts.config().cache.maxBytes }),
     zone: () => {
       const status = parts.controlPlane()?.status()
-      const { source } = parts.config().clusterset
       return {
         isSynced: zone.state !== 'unsynced',
         states: zoneStates(zone.state, status?.fromSnapshot === true),
@@ -56,9 +60,11 @@ export function metricSources(parts: MetricParts): MetricSources {
           endpointslices: status?.objects.endpointSlice ?? 0,
         },
         ignoredObjects: Object.fromEntries(status?.ignored ?? []),
-        // Without a source there is no watch that could be missing.
-        watchConnected: source === 'none' ? {} : { [source]: status?.connected === true ? 1 : 0 },
-        lastEventAgeSeconds: status?.lastEventAt === undefined ? undefined : Date.now() / 1000 - status.lastEventAt,
+        watchConnected: Object.fromEntries(
+          Array.from(status?.watched ?? [], ([kind, isWatched]) => [`${kind.toLowerCase()}s`, isWatched ? 1 : 0]),
+        ),
+        ageSeconds: ageOf(status?.changedAt),
+        lastEventAgeSeconds: ageOf(status?.lastEventAt),
       }
     },
     upstreams: () =>
@@ -93,13 +99,18 @@ export function metricSources(parts: MetricParts): MetricSources {
       }
     },
     config: () => parts.inForce(),
-    setupErrors: () => parts.host().errors,
-    fastPath: () => parts.fastPath.status(),
+    setupErrors: () => ({ ...parts.host().errors, configmap: parts.configMapErrors() }),
+    ownQueries: () => parts.ownQueries(),
+    fastPath: () => ({ ...parts.fastPath.status(), responses: parts.fastPath.traffic.map(responsesIn) }),
     host: () => {
       const { isInterfacePresent, areRulesPresent, backend, repairs } = parts.host()
       return { isInterfacePresent, areRulesPresent, backend, repairs }
     },
   }
+}
+
+function ageOf(atSeconds: number | undefined): number | undefined {
+  return atSeconds === undefined ? undefined : Math.max(0, Date.now() / 1000 - atSeconds)
 }
 
 /** 1 for the state that the zone is in. */

@@ -13,6 +13,7 @@ import type { Config } from '../config/config.ts'
 import { Instances, type OtherInstance } from '../host/instances.ts'
 import type { ClientEnd } from '../host/rules.ts'
 import type { Log } from '../observe/log.ts'
+import { OwnQueryCounters } from '../observe/own-query-counters.ts'
 import type { Condition } from '../observe/probes.ts'
 import { nowMs } from './clock-and-chance.ts'
 import { textOf } from './error-text.ts'
@@ -60,6 +61,8 @@ export class Presence {
   /** Names this process among the agents of the node. */
   readonly instance = randomBytes(4).toString('hex')
   readonly host: HostSetup
+  /** Of the watchdog's queries. */
+  readonly ownQueries = new OwnQueryCounters()
   /** Where we take the connections of a predecessor; undefined where there can be none. */
   connectionsPath: string | undefined
   readonly #config: Config
@@ -135,6 +138,7 @@ export class Presence {
         intervalMs: watchdog.intervalMs,
         deadlineMs: watchdog.deadlineMs,
         udpSources: udp.threads === 1 ? 1 : Math.min(WATCHDOG_SOURCES_MAX, udp.threads * 2),
+        counts: this.ownQueries.memory,
         areLedHere: this.host.hasRules,
       },
       (error) => log.error('watchdog-failed', { error: textOf(error) }),

@@ -10,10 +10,12 @@ import { write } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { endProcess } from '../host/end-process.ts'
+import { OwnQueryCounters } from '../observe/own-query-counters.ts'
 import { askOurselves, type OwnTarget, openSource } from './own-query.ts'
 import type { ToWatchdog, WatchdogSettings } from './watchdog.ts'
 
 const settings = workerData as WatchdogSettings
+const counters = new OwnQueryCounters(settings.counts)
 
 /** When one target, asked from one source, last did well. */
 interface Watched {
@@ -71,10 +73,17 @@ function ofTransport(transport: OwnTarget['transport']): Watched[] {
 }
 
 async function ask(one: Watched): Promise<void> {
+  const askedAtMs = performance.now()
   const answer = await askOurselves(one.target, settings.instance, settings.intervalMs, one.source)
+  const nowMs = performance.now()
+  if (answer.kind === 'none') {
+    one.why = answer.why
+    counters.failed()
+    return
+  }
   // That another agent got it says nothing of this one.
-  if (answer.kind !== 'none') one.wellAtMs = performance.now()
-  else one.why = answer.why
+  one.wellAtMs = nowMs
+  if (answer.kind === 'ours') counters.answered((nowMs - askedAtMs) / 1000)
 }
 
 async function end(why: string): Promise<never> {

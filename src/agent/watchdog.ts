@@ -12,6 +12,8 @@ export interface WatchdogSettings {
   readonly deadlineMs: number
   /** Sockets to ask each UDP address from. */
   readonly udpSources: number
+  /** Memory of `OwnQueryCounters`, whose one writer the thread is. */
+  readonly counts: SharedArrayBuffer
   /** Whether rules lead some addresses to us: without them others answer there, and that an address is silent is not our fault alone. */
   readonly areLedHere: boolean
 }

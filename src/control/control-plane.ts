@@ -8,11 +8,12 @@ import type { RelativeName } from '../dns/wire/name.ts'
 import type { ServiceKey } from '../dns/zone/rrset.ts'
 import type { Zone, ZoneState } from '../dns/zone/zone.ts'
 import { type AnyIgnoredReason, IgnoredBook } from './ignored-book.ts'
+import type { ApiObserver } from './kubernetes-api.ts'
 import { KubernetesSource } from './kubernetes-source.ts'
 import type { ControlLog } from './log.ts'
 import { ManifestDirectory } from './manifest-directory.ts'
 import { ObjectIntake } from './object-intake.ts'
-import { ObjectStore } from './object-store.ts'
+import { OBJECT_KINDS, type ObjectKind, ObjectStore } from './object-store.ts'
 import { Publisher } from './publisher.ts'
 import { type RecordSettings, recordsOf } from './records/records-of.ts'
 import { SnapshotKeeper } from './snapshot-keeper.ts'
@@ -58,6 +59,7 @@ export interface ControlParts {
    * it was. Not at the first sync, for what was there before us took no time of ours.
    */
   onProgrammed?(serviceKind: 'headless_with_selector', seconds: number): void
+  readonly apiObserver?: ApiObserver
   /** Runs the work in a later turn of the event loop (`setImmediate`). */
   soon(work: () => void): void
   /** Milliseconds of a monotonic clock. */
@@ -74,8 +76,12 @@ export interface ControlStatus {
   readonly synced: boolean
   /** Seconds of the Unix epoch at the first sync. */
   readonly syncedAt: number | undefined
+  /** Seconds of the Unix epoch at the last change of the zone, the first sync included. */
+  readonly changedAt: number | undefined
   /** Whether the source answers now: watches are open, the directory is readable. */
   readonly connected: boolean
+  /** By kind, whether all its changes are seen; without the kinds that nobody has to watch. */
+  readonly watched: ReadonlyMap<ObjectKind, boolean>
   /** Seconds of the Unix epoch at the last word of the source: an event, a bookmark, a list, a change of files. */
   readonly lastEventAt: number | undefined
   readonly objects: { readonly serviceImport: number; readonly endpointSlice: number }
@@ -102,6 +108,7 @@ export interface ControlPlane {
 
 const NO_SOURCE_STATUS: SourceStatus = {
   connected: true,
+  watched: new Map(),
   lastEventAt: undefined,
   relists: 0,
   watchErrors: new Map(),
@@ -112,6 +119,7 @@ const NO_SOURCE_STATUS: SourceStatus = {
 /** Starts the source. Resolves as soon as it runs: for "synced", ask the status or the zone. */
 export async function startControlPlane(settings: ControlSettings, parts: ControlParts): Promise<ControlPlane> {
   const ignored = new IgnoredBook(parts.log)
+  let publishedAt: number | undefined
   const turns = new Turns({ soon: (work) => parts.soon(work), nowMs: () => parts.nowMs() })
   const publisher: Publisher = new Publisher({
     zone: parts.zone,
@@ -123,6 +131,7 @@ export async function startControlPlane(settings: ControlSettings, parts: Contro
     onNamesChanged: (names) => parts.onNamesChanged(names),
     onPublished: (_, { waitedMs, triggeredAtMs }) => {
       if (!sync.isSynced) return
+      publishedAt = parts.nowSeconds()
       parts.onPublished?.(waitedMs / 1000)
       for (const atMs of triggeredAtMs) {
         const seconds = parts.nowSeconds() - atMs / 1000
@@ -149,6 +158,7 @@ export async function startControlPlane(settings: ControlSettings, parts: Contro
       source: settings.source,
       synced: sync.isSynced,
       syncedAt: sync.syncedAt,
+      changedAt: publishedAt ?? sync.syncedAt,
       objects: { serviceImport: store.count('serviceImport'), endpointSlice: store.count('endpointSlice') },
       ignored: ignored.counts,
       waiting: publisher.waitingCount,
@@ -252,7 +262,10 @@ async function startManifests(directory: string, parts: ControlParts, own: Sourc
   })
   await manifests.start()
   return {
-    status: () => ({ ...NO_SOURCE_STATUS, connected: isConnected, lastEventAt }),
+    status: () => {
+      const watched = new Map(OBJECT_KINDS.map((kind) => [kind, isConnected]))
+      return { ...NO_SOURCE_STATUS, connected: isConnected, watched, lastEventAt }
+    },
     stop: () => manifests.stop(),
   }
 }
@@ -261,7 +274,7 @@ async function startKubernetes(settings: ControlSettings, parts: ControlParts, o
   // Loaded here alone: a node that serves manifests has no use for the package behind this door, which is large.
   const { openKubernetesApi } = await import('./kubernetes-api.ts')
   const { namespaces } = settings.kubernetes
-  const api = openKubernetesApi({ ...settings.kubernetes, userAgent: 'nodelocal-mcs' })
+  const api = openKubernetesApi({ ...settings.kubernetes, userAgent: 'nodelocal-mcs', observer: parts.apiObserver })
   const source = new KubernetesSource(namespaces, {
     api,
     intake: own.intake,

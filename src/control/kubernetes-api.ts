@@ -21,6 +21,15 @@ export interface KubernetesApiSettings {
   readonly userAgent: string
   /** Below which the pod's service account is; none: the root of the file system. */
   readonly serviceAccountRoot?: string
+  readonly observer?: ApiObserver | undefined
+}
+
+/** Who counts requests; `host` is the API server's name or address with its port. */
+export interface ApiObserver {
+  /** Who will be asked. */
+  knows(host: string): void
+  /** A request had the head of its response after so many seconds, or failed (`status` undefined). */
+  requestEnded(host: string, status: number | undefined, seconds: number): void
 }
 
 export interface ApiRequest {
@@ -90,6 +99,9 @@ class ClientNodeApi implements KubernetesApi {
   constructor(settings: KubernetesApiSettings) {
     this.#settings = settings
     this.#config = loadConfig(settings)
+    const { server } = this.#config.getCurrentCluster()!
+    // What is no URL fails at the first request, which says so.
+    if (URL.canParse(server)) settings.observer?.knows(hostOf(new URL(server)))
   }
 
   forgetCredentials(): void {
@@ -156,10 +168,19 @@ class ClientNodeApi implements KubernetesApi {
   }
 
   #send(url: URL, options: RequestOptions, request: ApiRequest): Promise<IncomingMessage> {
+    const beganMs = performance.now()
+    let isCounted = false
+    // What goes wrong after the head of a response is a matter of its body.
+    const count = (status: number | undefined): void => {
+      if (isCounted) return
+      isCounted = true
+      this.#settings.observer?.requestEnded(hostOf(url), status, (performance.now() - beganMs) / 1000)
+    }
     return new Promise((resolve, reject) => {
       const send = url.protocol === 'http:' ? requestHttp : requestHttps
       const outgoing = send(url, options, (response) => {
         clearTimeout(timer)
+        count(response.statusCode)
         resolve(response)
       })
       const timer = setTimeout(() => {
@@ -168,6 +189,7 @@ class ClientNodeApi implements KubernetesApi {
       outgoing.on('socket', (socket) => socket.setKeepAlive(true, KEEP_ALIVE_MS))
       outgoing.on('error', (failure) => {
         clearTimeout(timer)
+        count(undefined)
         reject(failure)
       })
       outgoing.end()
@@ -279,6 +301,10 @@ function messageOf(text: string): string {
     // Proxies and load balancers answer in their own words; those are the message then.
   }
   return text.slice(0, 200)
+}
+
+function hostOf({ protocol, hostname, port }: URL): string {
+  return `${hostname}:${port || (protocol === 'http:' ? '80' : '443')}`
 }
 
 function errorWithCode(code: string, message: string): Error {

@@ -12,7 +12,7 @@ import type { IgnoredBook } from './ignored-book.ts'
 import type { KubernetesApi } from './kubernetes-api.ts'
 import type { ControlLog } from './log.ts'
 import { type ObjectIntake, objectKeyOf } from './object-intake.ts'
-import type { ObjectKind } from './object-store.ts'
+import { OBJECT_KINDS, type ObjectKind } from './object-store.ts'
 import { SERVICE_NAME_LABEL } from './objects.ts'
 import type { SourceStatus } from './source.ts'
 import type { Turns } from './turns.ts'
@@ -88,6 +88,12 @@ export class KubernetesSource {
     const imports = this.#crdVersion === null ? 0 : this.#namespaces.length
     return {
       connected: this.#connected.size >= this.#namespaces.length + imports,
+      watched: new Map(
+        OBJECT_KINDS.filter((kind) => kind !== 'serviceImport' || this.#crdVersion !== null).map((kind) => [
+          kind,
+          this.#namespaces.every((namespace) => this.#connected.has(nameOf(kind, namespace))),
+        ]),
+      ),
       lastEventAt: this.#lastEventAt,
       relists: this.#relists,
       watchErrors: this.#watchErrors,

@@ -15,6 +15,8 @@ import {
   type Scrape,
 } from './family.ts'
 import type { HistogramCounts } from './histogram.ts'
+import { OWN_QUERY_BOUNDS } from './own-query-counters.ts'
+import { REST_CLIENT_BOUNDS } from './rest-client-counters.ts'
 import type { CellTraffic } from './traffic.ts'
 
 /** Upper bounds in seconds: 0.001 times 2^0 to 2^19. */
@@ -119,14 +121,17 @@ export const COREDNS_FAMILIES: readonly Family[] = [
     'coredns_cache_evictions_total',
     'Entries that had to make room.',
     ['server', 'type', 'zones', 'view'],
-    ({ cache }) => [
-      // One store holds both kinds and does not ask which one it gives up.
-      { labels: { ...CACHE_LABELS, type: 'success' }, value: cache.evictions },
+    ({ cache: { evictions, negativeEvictions } }) => [
+      { labels: { ...CACHE_LABELS, type: 'success' }, value: evictions - negativeEvictions },
+      { labels: { ...CACHE_LABELS, type: 'denial' }, value: negativeEvictions },
     ],
   ),
-  counter('coredns_cache_drops_total', 'Refreshes that were not made.', CACHE_LABEL_NAMES, ({ cache }) => [
-    { labels: CACHE_LABELS, value: cache.prefetchesDropped },
-  ]),
+  counter(
+    'coredns_cache_drops_total',
+    'Responses not taken because they answer another question.',
+    CACHE_LABEL_NAMES,
+    ({ forward }) => [{ labels: CACHE_LABELS, value: forward.ignoredResponses['mismatched'] ?? 0 }],
+  ),
 
   histogram(
     'coredns_proxy_request_duration_seconds',
@@ -185,6 +190,19 @@ export const COREDNS_FAMILIES: readonly Family[] = [
     ({ forward }) => only(forward.maxConcurrentRejects),
   ),
 
+  histogram(
+    'coredns_health_request_duration_seconds',
+    "Seconds of the watchdog's queries to ourselves.",
+    [],
+    OWN_QUERY_BOUNDS,
+    ({ ownQueries }) => [{ labels: {}, histogram: ownQueries.durations }],
+  ),
+  counter(
+    'coredns_health_request_failures_total',
+    'Queries of the watchdog that had no answer.',
+    [],
+    ({ ownQueries }) => only(ownQueries.failures),
+  ),
   counter('coredns_reload_failed_total', 'Configurations that could not be applied.', [], ({ config }) =>
     only(config.reloadsFailed),
   ),
@@ -193,7 +211,7 @@ export const COREDNS_FAMILIES: readonly Family[] = [
   ]),
   counter(
     'coredns_nodecache_setup_errors_total',
-    'Failures to set up interface and rules.',
+    'Failures to set up interface, rules and configuration.',
     ['errortype'],
     ({ setupErrors }) => {
       const counts = { ...Object.fromEntries(SETUP_ERROR_TYPES.map((type) => [type, 0])), ...setupErrors }
@@ -210,6 +228,23 @@ export const COREDNS_FAMILIES: readonly Family[] = [
         labels: { service_kind: serviceKind },
         histogram: durations,
       })),
+  ),
+  counter(
+    'coredns_kubernetes_rest_client_requests_total',
+    'Requests to the API server by status.',
+    ['code', 'method', 'host'],
+    ({ restClient }) =>
+      restClient.flatMap(({ host, codes }) =>
+        codes.map(({ code, count }) => ({ labels: { code, method: 'GET', host }, value: count })),
+      ),
+  ),
+  histogram(
+    'coredns_kubernetes_rest_client_request_duration_seconds',
+    'Seconds from a request to the API server to the head of its response.',
+    ['verb', 'host'],
+    REST_CLIENT_BOUNDS,
+    ({ restClient }) =>
+      restClient.map(({ host, durations }) => ({ labels: { verb: 'GET', host }, histogram: durations })),
   ),
 ]
 

@@ -3,6 +3,7 @@
 import type { UpstreamExchanges } from './exchange-counters.ts'
 import type { HistogramCounts } from './histogram.ts'
 import type { MetricSources } from './metric-sources.ts'
+import type { RestClientRequests } from './rest-client-counters.ts'
 import type { Traffic } from './traffic.ts'
 
 /** Everything that one scrape tells, read at one time. */
@@ -20,6 +21,8 @@ export interface Scrape {
   readonly listen: ReturnType<MetricSources['listen']>
   readonly config: ReturnType<MetricSources['config']>
   readonly setupErrors: ReturnType<MetricSources['setupErrors']>
+  readonly ownQueries: ReturnType<MetricSources['ownQueries']>
+  readonly restClient: readonly RestClientRequests[]
   readonly host: ReturnType<MetricSources['host']>
   readonly fastPath: ReturnType<MetricSources['fastPath']>
 }

@@ -6,6 +6,7 @@
  */
 
 import type { CounterLabels, TrafficCounters } from './counters.ts'
+import type { OwnQueryCounts } from './own-query-counters.ts'
 
 type Counts = Readonly<Record<string, number>>
 
@@ -23,6 +24,8 @@ export interface MetricSources {
   config(): ConfigSnapshot
   /** Failures to set up interface and rules, by errortype; those of NodeLocal DNSCache are told even when absent. */
   setupErrors(): Counts
+  /** The watchdog's queries to ourselves. */
+  ownQueries(): OwnQueryCounts
   fastPath(): FastPathSnapshot
   host(): HostSnapshot
 }
@@ -31,6 +34,8 @@ export interface MetricSources {
 export interface FastPathSnapshot {
   readonly threads: number
   readonly workers: { readonly restarts: number }
+  /** Responses that each worker sent itself. */
+  readonly responses: readonly number[]
   readonly packetCache: {
     readonly entries: number
     readonly bytes: number
@@ -62,9 +67,11 @@ export interface CacheSnapshot {
   readonly negativeEntries: number
   readonly bytes: number
   readonly bytesMax: number
+  /** All, and of these the denials and failures. */
   readonly evictions: number
-  /** Prefetches that were not made because too much was under way. */
-  readonly prefetchesDropped: number
+  readonly negativeEvictions: number
+  /** Answers too large to be kept. */
+  readonly refusals: number
 }
 
 export interface ZoneSnapshot {
@@ -79,8 +86,10 @@ export interface ZoneSnapshot {
   readonly objects: Counts
   /** Objects or parts of them that were left out, by reason. */
   readonly ignoredObjects: Counts
-  /** By kind: 1 while its watch is open. */
+  /** By kind: 1 while its changes are seen. A kind that nobody has to watch is left out. */
   readonly watchConnected: Counts
+  /** Seconds since the zone last changed; undefined before it was whole. */
+  readonly ageSeconds: number | undefined
   /** Seconds since the source last said anything; undefined before it did. */
   readonly lastEventAgeSeconds: number | undefined
 }

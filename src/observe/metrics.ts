@@ -12,6 +12,7 @@ import type { Family, HistogramFamily, HistogramSample, Labels, NumberFamily, Sa
 import { histogramAt, histogramSlots, observe } from './histogram.ts'
 import type { MetricSources } from './metric-sources.ts'
 import { OWN_FAMILIES } from './own-families.ts'
+import { RestClientCounters, type RestClientObserver } from './rest-client-counters.ts'
 import { trafficOf } from './traffic.ts'
 
 /** CoreDNS's kinds of services; ours are imports of a virtual address or of endpoints. */
@@ -22,6 +23,8 @@ export interface Metrics {
   readonly contentType: string
   /** What the forwarder tells of its exchanges. */
   readonly upstreamObserver: ExchangeCounters
+  /** What the control plane tells of its requests to the API server. */
+  readonly apiObserver: RestClientObserver
   /** Seconds from an object's change to the first answer that knows it. */
   dnsProgrammed(serviceKind: ServiceKind, seconds: number): void
   /** Seconds from the arrival of an object's change to its publication. */
@@ -48,6 +51,7 @@ const EVENT_LOOP_DELAY = 'nodelocal_mcs_event_loop_delay_seconds'
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry()
   const exchanges = new ExchangeCounters()
+  const restClient = new RestClientCounters()
   const programming = SERVICE_KINDS.map((serviceKind) => ({
     serviceKind,
     counts: new Float64Array(histogramSlots(PROGRAMMING_BOUNDS)),
@@ -70,6 +74,8 @@ export function createMetrics(sources: MetricSources): Metrics {
     listen: sources.listen(),
     config: sources.config(),
     setupErrors: sources.setupErrors(),
+    ownQueries: sources.ownQueries(),
+    restClient: restClient.snapshot(),
     host: sources.host(),
     fastPath: sources.fastPath(),
   })
@@ -80,6 +86,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   return {
     contentType: registry.contentType,
     upstreamObserver: exchanges,
+    apiObserver: restClient,
     zonePublished(seconds) {
       observe(publications, 0, PROGRAMMING_BOUNDS, seconds)
     },

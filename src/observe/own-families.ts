@@ -31,10 +31,13 @@ export const OWN_FAMILIES: readonly Family[] = [
     PROGRAMMING_BOUNDS,
     ({ publications }) => [{ labels: {}, histogram: publications }],
   ),
+  gauge('nodelocal_mcs_zone_age_seconds', 'Seconds since the zone last changed.', [], ({ zone }) =>
+    zone.ageSeconds === undefined ? [] : only(zone.ageSeconds),
+  ),
   gauge('nodelocal_mcs_zone_last_event_age_seconds', 'Seconds since the source of objects spoke.', [], ({ zone }) =>
     zone.lastEventAgeSeconds === undefined ? [] : only(zone.lastEventAgeSeconds),
   ),
-  gauge('nodelocal_mcs_watch_connected', '1 while the watch of a kind is open.', ['kind'], ({ zone }) =>
+  gauge('nodelocal_mcs_watch_connected', '1 while the changes of a kind are seen.', ['kind'], ({ zone }) =>
     byKey('kind', zone.watchConnected),
   ),
 
@@ -104,6 +107,10 @@ export const OWN_FAMILIES: readonly Family[] = [
     only(cache.bytesMax),
   ),
 
+  counter('nodelocal_mcs_cache_refusals_total', 'Answers too large for the record cache.', [], ({ cache }) =>
+    only(cache.refusals),
+  ),
+
   gauge('nodelocal_mcs_packet_cache_entries', 'Responses that the workers can tell.', [], ({ fastPath }) =>
     only(fastPath.packetCache.entries),
   ),
@@ -118,6 +125,9 @@ export const OWN_FAMILIES: readonly Family[] = [
   ),
   gauge('nodelocal_mcs_udp_threads', 'Workers that serve UDP; 0: the event loop does.', [], ({ fastPath }) =>
     only(fastPath.threads),
+  ),
+  counter('nodelocal_mcs_worker_responses_total', 'Responses that a worker sent itself.', ['worker'], ({ fastPath }) =>
+    fastPath.responses.map((value, i) => ({ labels: { worker: String(i) }, value })),
   ),
   counter('nodelocal_mcs_worker_restarts_total', 'Workers that fell and were started again.', [], ({ fastPath }) =>
     only(fastPath.workers.restarts),

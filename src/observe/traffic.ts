@@ -2,6 +2,7 @@
 
 import {
   BlockAt,
+  CELLS_MAX,
   CellAt,
   type CounterLabels,
   DROP_LABELS,
@@ -47,6 +48,16 @@ export interface Traffic {
  */
 const TYPES_FROM_THE_START = new Set(['A', 'AAAA', 'PTR', 'SRV', 'other'])
 const RCODES_FROM_THE_START = new Set(['NOERROR', 'NXDOMAIN', 'SERVFAIL'])
+
+/** Responses of one writer. */
+export function responsesIn({ counts }: TrafficCounters): number {
+  let sum = 0
+  for (let cell = 0; cell < CELLS_MAX; cell++) {
+    const at = cell * CellAt.end + CellAt.responses
+    for (let i = at; i < at + SOURCE_LABELS.length * RCODE_LABELS.length; i++) sum += counts[i]!
+  }
+  return sum
+}
 
 /** Adds the blocks up. The cell for what found no room is left out while it is empty. */
 export function trafficOf(labels: CounterLabels, blocks: readonly TrafficCounters[]): Traffic {

@@ -3,7 +3,10 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { writeSync } from 'node:fs'
+import { createInterface } from 'node:readline'
 import { startWatchdog } from '../../src/agent/watchdog.ts'
+import { countOf } from '../../src/observe/histogram.ts'
+import { OwnQueryCounters } from '../../src/observe/own-query-counters.ts'
 
 const INSTANCE = 'fixture'
 const server = createSocket('udp4')
@@ -21,8 +24,17 @@ server.bind(0, '127.0.0.1')
 await once(server, 'listening')
 
 const targets = [{ transport: 'udp' as const, address: '127.0.0.1', port: server.address().port }]
+const counters = new OwnQueryCounters()
 startWatchdog(
-  { targets, instance: INSTANCE, intervalMs: 100, deadlineMs: 1_000, udpSources: 2, areLedHere: false },
+  {
+    targets,
+    instance: INSTANCE,
+    intervalMs: 100,
+    deadlineMs: Number(process.argv[2] ?? 1_000),
+    udpSources: 2,
+    counts: counters.memory,
+    areLedHere: false,
+  },
   (error) => {
     throw error
   },
@@ -30,8 +42,8 @@ startWatchdog(
 while (count.answers < 4) await once(server, 'message')
 process.stdout.write('watched\n')
 
-process.stdin.on('data', (command: Buffer) => {
-  switch (command.toString().trim()) {
+for await (const command of createInterface(process.stdin)) {
+  switch (command) {
     case 'spin':
       for (;;);
     case 'talk':
@@ -43,7 +55,12 @@ process.stdin.on('data', (command: Buffer) => {
     case 'count':
       process.stdout.write(`answers ${count.answers}\n`)
       break
+    case 'told': {
+      const { durations, failures } = counters.snapshot()
+      process.stdout.write(`told ${countOf(durations)} answered, ${failures} failed\n`)
+      break
+    }
     default:
       process.exit(0)
   }
-})
+}

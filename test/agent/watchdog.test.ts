@@ -9,8 +9,11 @@ import { until } from '../common/agent-process.ts'
 const FIXTURE = new URL('./watchdog-fixture.ts', import.meta.url).pathname
 const END_MS = 20_000
 
-async function watched(t: TestContext): Promise<{ child: ChildProcessWithoutNullStreams; output(): string }> {
-  const child = spawn(process.execPath, [FIXTURE], { stdio: 'pipe' })
+async function watched(
+  t: TestContext,
+  ...args: string[]
+): Promise<{ child: ChildProcessWithoutNullStreams; output(): string }> {
+  const child = spawn(process.execPath, [FIXTURE, ...args], { stdio: 'pipe' })
   t.after(() => child.kill('SIGKILL'))
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
@@ -45,6 +48,21 @@ suite('the watchdog', () => {
     child.stdout.pause()
     child.stdin.write('talk\n')
     assert.deepEqual(await ended, [1, null])
+  })
+
+  test('counts which of its queries were answered', async (t) => {
+    const { child, output } = await watched(t, '60000')
+    const told = async (): Promise<[answered: number, failed: number]> => {
+      const before = output().length
+      child.stdin.write('told\n')
+      const line = /told (\d+) answered, (\d+) failed\n/
+      await until(() => line.test(output().slice(before)), END_MS, output)
+      const [, answered, failed] = line.exec(output().slice(before))!
+      return [Number(answered), Number(failed)]
+    }
+    await until(async () => (await told())[0] >= 4, END_MS, output)
+    child.stdin.write('go deaf\n')
+    await until(async () => (await told())[1] >= 2, END_MS, output)
   })
 
   test('leaves a process alone that got no CPU for longer than the deadline', async (t) => {

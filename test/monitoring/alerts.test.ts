@@ -74,6 +74,8 @@ const CASES: Readonly<Record<string, { readonly firing: Series; readonly quiet: 
   NodelocalMcsQueriesDropped: counter('nodelocal_mcs_dropped_queries_total', ', reason="overloaded"'),
   NodelocalMcsTcpRefused: counter('nodelocal_mcs_tcp_connections_refused_total', ', reason="connections"'),
   NodelocalMcsEventLoopLate: gauge('nodelocal_mcs_event_loop_delay_seconds', '0.4x60', '0.02x60', ', statistic="max"'),
+  NodelocalMcsWorkerFalls: gauge('nodelocal_mcs_worker_restarts_total', '0x50 1x10', '2x60'),
+  NodelocalMcsOwnQueriesFail: counter('coredns_health_request_failures_total'),
   NodelocalMcsExceptions: gauge('coredns_panics_total', '0x50 1x10', '2x60'),
   NodelocalMcsDescriptorsLow: {
     firing: [...one(`process_open_fds{${AT}}`, '900x60'), ...one(`process_max_fds{${AT}}`, '1024x60')],

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -10,11 +11,13 @@ import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { encode, type RecordType } from 'dns-packet'
-import { stringify } from 'yaml'
+import { parseAllDocuments, stringify } from 'yaml'
 import { ALERTS, valueOf } from '../../monitoring/alerts.ts'
 import { DASHBOARDS } from '../../monitoring/dashboards/all.ts'
 import { type AgentProcess, startAgentProcess, until } from '../common/agent-process.ts'
+import type { KubernetesObject } from '../common/api-under-test.ts'
 import { askTcp, askUdp } from '../common/ask.ts'
+import { type FakeApiServer, startFakeApiServer } from '../common/fake-api-server.ts'
 import { requireProgram } from '../common/requires.ts'
 import { startUnbound, type Unbound } from '../common/unbound.ts'
 import { QUERIES_OF_OTHERS } from './queries.ts'
@@ -33,6 +36,22 @@ const NAMES: readonly (readonly [name: string, type: RecordType])[] = [
   ['www.example.com', 'A'],
 ]
 
+/** Objects of the examples. */
+const EXAMPLES = ['web.yaml', 'db.yaml'].flatMap((file) => {
+  const text = readFileSync(new URL(`../../examples/clusterset/${file}`, import.meta.url), 'utf8')
+  return parseAllDocuments(text).map((document) => document.toJS() as KubernetesObject)
+})
+
+/** An import whose port is another each time. */
+function changed(port: number): KubernetesObject {
+  return {
+    apiVersion: 'multicluster.x-k8s.io/v1beta1',
+    kind: 'ServiceImport',
+    metadata: { namespace: 'shop', name: 'changing' },
+    spec: { type: 'ClusterSetIP', ips: ['10.42.0.99'], ports: [{ name: 'tcp', protocol: 'TCP', port: port + 1 }] },
+  }
+}
+
 interface PrometheusProcess {
   query(expr: string): Promise<number[]>
   stop(): Promise<void>
@@ -40,6 +59,7 @@ interface PrometheusProcess {
 
 suite('dashboards and alerts on a real Prometheus', () => {
   let agent: AgentProcess | undefined
+  let api: FakeApiServer | undefined
   let upstream: Unbound | undefined
   let prometheus: PrometheusProcess | undefined
   const done = new AbortController()
@@ -50,17 +70,21 @@ suite('dashboards and alerts on a real Prometheus', () => {
     const context = { skip: () => undefined } as unknown as Parameters<typeof requireProgram>[0]
     const program = requireProgram(context, 'prometheus', 'prometheus')
     if (program === undefined || requireProgram(context, 'unbound', 'unbound') === undefined) return
+    api = await startFakeApiServer()
+    await api.applyMany(EXAMPLES)
     upstream = await startUnbound(['web.shop.svc.cluster.local. 5 IN A 10.96.1.1', 'www.example.com. 5 IN A 192.0.2.1'])
     agent = await startAgentProcess({
-      clusterset: {
-        source: 'manifests',
-        manifests: { directory: new URL('../../examples/clusterset', import.meta.url).pathname },
-      },
+      clusterset: { source: 'kubernetes', kubernetes: { kubeconfig: await api.kubeconfig() } },
       forward: [
         { zones: ['cluster.local'], upstreams: [`127.0.0.1:${upstream.port}`], transport: 'tcp' },
         { zones: ['.'], upstreams: [`127.0.0.1:${upstream.port}`] },
       ],
     })
+    await until(
+      async () => (await agent!.health('/readyz')).status === 200,
+      DATA_MS,
+      () => agent!.output(),
+    )
     load = drive(agent.port)
     prometheus = await startPrometheus(
       program,
@@ -74,6 +98,7 @@ suite('dashboards and alerts on a real Prometheus', () => {
     await prometheus?.stop()
     await agent?.stop()
     await upstream?.stop()
+    await api?.stop()
   })
 
   async function drive(port: number): Promise<void> {
@@ -81,6 +106,8 @@ suite('dashboards and alerts on a real Prometheus', () => {
     for (let round = 0; round < 3_000 && !done.signal.aborted; round++) {
       const [name, type] = NAMES[round % NAMES.length]!
       const query = encode({ type: 'query', id: round, flags: 0x0100, questions: [{ name, type }] })
+      // Something changes too, twice a second.
+      if (round % 25 === 0) await api!.apply(changed(round))
       await (round % 7 === 0 ? askTcp(port, query) : askUdp(port, query))
       await sleep(20)
     }

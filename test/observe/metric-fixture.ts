@@ -2,6 +2,7 @@
 
 import { CounterLabels, TrafficCounters } from '../../src/observe/counters.ts'
 import type { MetricSources } from '../../src/observe/metric-sources.ts'
+import { OwnQueryCounters } from '../../src/observe/own-query-counters.ts'
 import { newListenCounts } from '../../src/serve/listen/listen-counts.ts'
 import type { TrafficObserver } from '../../src/serve/slow-path.ts'
 
@@ -28,7 +29,8 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
       bytes: 4096,
       bytesMax: 65_536,
       evictions: 3,
-      prefetchesDropped: 1,
+      negativeEvictions: 1,
+      refusals: 4,
     }),
     zone: () => ({
       isSynced: true,
@@ -39,6 +41,7 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
       objects: { serviceimports: 4, endpointslices: 9 },
       ignoredObjects: { 'bad-address': 1 },
       watchConnected: { serviceimports: 1, endpointslices: 0 },
+      ageSeconds: 30,
       lastEventAgeSeconds: 1.5,
     }),
     upstreams: () => [
@@ -54,9 +57,11 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
     listen: newListenCounts,
     config: () => ({ hash: 'c0ffee', appliedAtSeconds: 1_700_000_000, reloadsFailed: 0 }),
     setupErrors: () => ({}),
+    ownQueries: () => new OwnQueryCounters().snapshot(),
     fastPath: () => ({
       threads: 1,
       workers: { restarts: 0 },
+      responses: [6],
       packetCache: { entries: 5, bytes: 2048, evictions: 1, refusals: 0 },
     }),
     host: () => ({

@@ -4,76 +4,13 @@ import { suite, test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import { CELLS_MAX, RCODE_LABELS, TYPE_LABELS } from '../../src/observe/counters.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
+import { OwnQueryCounters } from '../../src/observe/own-query-counters.ts'
 import { requireProgram } from '../common/requires.ts'
+import { CONTRACT } from './coredns-contract.ts'
 import { type ReadFamily, readExposition } from './exposition.ts'
 import { metricFixture, SERVER } from './metric-fixture.ts'
 
-const SERVER_LABELS = ['server', 'zone', 'view']
-const CACHE_LABELS = ['server', 'zones', 'view']
-const TIME_BUCKETS =
-  '0.00025 0.0005 0.001 0.002 0.004 0.008 0.016 0.032 0.064 0.128 0.256 0.512 1.024 2.048 4.096 8.192 +Inf'
-const SIZE_BUCKETS = '0 100 200 300 400 511 1023 2047 4095 8291 16000 32000 48000 64000 +Inf'
-const PROGRAMMING_BUCKETS =
-  '0.001 0.002 0.004 0.008 0.016 0.032 0.064 0.128 0.256 0.512 1.024 2.048 4.096 8.192 16.384 32.768 65.536 131.072 262.144 524.288 +Inf'
-
-/** What dashboards and alerts for CoreDNS and NodeLocal DNSCache read: name, type, labels, buckets. */
-const CONTRACT: readonly (readonly [name: string, type: string, labels: readonly string[], buckets?: string])[] = [
-  ['coredns_build_info', 'gauge', ['version', 'revision', 'goversion']],
-  ['coredns_panics_total', 'counter', []],
-  ['coredns_dns_requests_total', 'counter', [...SERVER_LABELS, 'proto', 'family', 'type']],
-  ['coredns_dns_request_duration_seconds', 'histogram', SERVER_LABELS, TIME_BUCKETS],
-  ['coredns_dns_request_size_bytes', 'histogram', [...SERVER_LABELS, 'proto'], SIZE_BUCKETS],
-  ['coredns_dns_response_size_bytes', 'histogram', [...SERVER_LABELS, 'proto'], SIZE_BUCKETS],
-  ['coredns_dns_do_requests_total', 'counter', SERVER_LABELS],
-  ['coredns_dns_responses_total', 'counter', [...SERVER_LABELS, 'rcode', 'plugin']],
-  ['coredns_plugin_enabled', 'gauge', [...SERVER_LABELS, 'name']],
-  ['coredns_cache_entries', 'gauge', ['server', 'type', 'zones', 'view']],
-  ['coredns_cache_requests_total', 'counter', CACHE_LABELS],
-  ['coredns_cache_hits_total', 'counter', ['server', 'type', 'zones', 'view']],
-  ['coredns_cache_misses_total', 'counter', CACHE_LABELS],
-  ['coredns_cache_prefetch_total', 'counter', CACHE_LABELS],
-  ['coredns_cache_drops_total', 'counter', CACHE_LABELS],
-  ['coredns_cache_served_stale_total', 'counter', CACHE_LABELS],
-  ['coredns_cache_evictions_total', 'counter', ['server', 'type', 'zones', 'view']],
-  ['coredns_proxy_request_duration_seconds', 'histogram', ['proxy_name', 'to', 'rcode'], TIME_BUCKETS],
-  ['coredns_proxy_healthcheck_failures_total', 'counter', ['proxy_name', 'to']],
-  ['coredns_proxy_conn_cache_hits_total', 'counter', ['proxy_name', 'to', 'proto']],
-  ['coredns_proxy_conn_cache_misses_total', 'counter', ['proxy_name', 'to', 'proto']],
-  ['coredns_forward_requests_total', 'counter', ['to']],
-  ['coredns_forward_responses_total', 'counter', ['to', 'rcode']],
-  ['coredns_forward_request_duration_seconds', 'histogram', ['to', 'rcode'], TIME_BUCKETS],
-  ['coredns_forward_healthcheck_failures_total', 'counter', ['to']],
-  ['coredns_forward_healthcheck_broken_total', 'counter', []],
-  ['coredns_forward_max_concurrent_rejects_total', 'counter', []],
-  ['coredns_reload_failed_total', 'counter', []],
-  ['coredns_reload_version_info', 'gauge', ['hash', 'value']],
-  ['coredns_nodecache_setup_errors_total', 'counter', ['errortype']],
-  ['coredns_kubernetes_dns_programming_duration_seconds', 'histogram', ['service_kind'], PROGRAMMING_BUCKETS],
-]
-
 suite('metrics', () => {
-  suite('have the names, types, labels and buckets that dashboards read', async () => {
-    const { sources, labels } = metricFixture()
-    labels.cellOf(SERVER, '.')
-    const metrics = createMetrics(sources)
-    metrics.upstreamObserver.know('10.96.0.11:53')
-    const families = readExposition(await metrics.render())
-    for (const [name, type, labelNames, buckets] of CONTRACT) {
-      test(name, () => {
-        const family = families.get(name)
-        assert.ok(family !== undefined, 'is missing')
-        assert.equal(family.type, type)
-        const samples = family.samples.get(type === 'histogram' ? `${name}_sum` : name)
-        assert.ok(samples !== undefined && samples.length > 0, 'has no sample before the first query')
-        for (const { labels } of samples) assert.deepEqual(Object.keys(labels).sort(), [...labelNames].sort())
-        if (buckets !== undefined) {
-          const bounds = family.samples.get(`${name}_bucket`)!.map((sample) => sample.labels['le'])
-          assert.equal(bounds.slice(0, buckets.split(' ').length).join(' '), buckets)
-        }
-      })
-    }
-  })
-
   test('are all zero before the first query', async () => {
     const { sources, labels } = metricFixture({
       cache: () => ({
@@ -82,13 +19,14 @@ suite('metrics', () => {
         bytes: 0,
         bytesMax: 0,
         evictions: 0,
-        prefetchesDropped: 0,
+        negativeEvictions: 0,
+        refusals: 0,
       }),
       forward: () => ({ coalesced: 0, maxConcurrentRejects: 0, healthcheckBroken: 0, ignoredResponses: {} }),
     })
     labels.cellOf(SERVER, 'cluster.local.')
     const families = readExposition(await createMetrics(sources).render())
-    for (const [name, type] of CONTRACT) {
+    for (const { name, type } of CONTRACT) {
       if (type === 'gauge') continue
       const { samples } = families.get(name)!
       assert.deepEqual(
@@ -118,7 +56,12 @@ suite('metrics', () => {
   })
 
   test('tell what was counted', async () => {
-    const { sources, traffic } = metricFixture()
+    const ownQueries = new OwnQueryCounters()
+    // As the watchdog's thread does.
+    const fromItsThread = new OwnQueryCounters(ownQueries.memory)
+    const { sources, traffic } = metricFixture({ ownQueries: () => ownQueries.snapshot() })
+    fromItsThread.answered(0.002)
+    fromItsThread.failed()
     const cell = traffic.cellOf(SERVER, '.')
     traffic.request(cell, 0, 0, 28, 45, true)
     traffic.cacheMiss(cell)
@@ -136,6 +79,10 @@ suite('metrics', () => {
     metrics.upstreamObserver.connectionOpened('192.0.2.1:53', 'tcp')
     metrics.upstreamObserver.healthcheckFailed('192.0.2.1:53')
     metrics.dnsProgrammed('headless_with_selector', 0.02)
+    const host = '10.96.0.1:443'
+    metrics.apiObserver.knows(host)
+    metrics.apiObserver.requestEnded(host, 200, 0.03)
+    metrics.apiObserver.requestEnded(host, undefined, 30)
     const families = readExposition(await metrics.render())
 
     const at = { server: SERVER, zone: '.', view: '' }
@@ -180,6 +127,17 @@ suite('metrics', () => {
       ['nodelocal_mcs_dropped_queries_total', { reason: 'short' }, 1],
       ['nodelocal_mcs_stale_answers_total', {}, 1],
       ['nodelocal_mcs_watch_connected', { kind: 'endpointslices' }, 0],
+      ['coredns_cache_evictions_total', { server: '', zones: '.', view: '', type: 'success' }, 2],
+      ['coredns_cache_evictions_total', { server: '', zones: '.', view: '', type: 'denial' }, 1],
+      ['coredns_cache_drops_total', { server: '', zones: '.', view: '' }, 2],
+      ['coredns_kubernetes_rest_client_requests_total', { code: '200', method: 'GET', host }, 1],
+      ['coredns_kubernetes_rest_client_requests_total', { code: '<error>', method: 'GET', host }, 1],
+      ['coredns_kubernetes_rest_client_request_duration_seconds_bucket', { verb: 'GET', host, le: '0.05' }, 1],
+      ['coredns_kubernetes_rest_client_request_duration_seconds_bucket', { verb: 'GET', host, le: '+Inf' }, 2],
+      ['coredns_health_request_duration_seconds_bucket', { le: '0.0025' }, 1],
+      ['coredns_health_request_failures_total', {}, 1],
+      ['nodelocal_mcs_worker_responses_total', { worker: '0' }, 6],
+      ['nodelocal_mcs_zone_age_seconds', {}, 30],
       ['nodelocal_mcs_upstream_rtt_seconds', { to: '10.96.0.11:53', transport: 'tcp' }, 0.002],
       ['nodelocal_mcs_tcp_connections_refused_total', { reason: 'connections-per-client' }, 0],
     ]
@@ -196,7 +154,11 @@ suite('metrics', () => {
       traffic.response(cell, i * 7, '', 0.001, 40, 0)
     }
     const metrics = createMetrics(sources)
-    for (let i = 0; i < 500; i++) metrics.upstreamObserver.exchangeEnded(`192.0.2.1:${i}`, 'udp', `RCODE${i}`, 0.1)
+    for (let i = 0; i < 500; i++) {
+      metrics.upstreamObserver.exchangeEnded(`192.0.2.1:${i}`, 'udp', `RCODE${i}`, 0.1)
+      metrics.apiObserver.requestEnded(`192.0.2.${i}:443`, i, 0.1)
+      metrics.apiObserver.requestEnded('192.0.2.1:443', i, 0.1)
+    }
     const families = readExposition(await metrics.render())
     const values = (name: string, label: string) =>
       new Set(
@@ -210,6 +172,8 @@ suite('metrics', () => {
     assert.ok([...values('coredns_dns_requests_total', 'type')].every((type) => TYPE_LABELS.includes(type!)))
     assert.ok([...values('coredns_dns_responses_total', 'rcode')].every((rcode) => RCODE_LABELS.includes(rcode!)))
     assert.equal(values('coredns_forward_requests_total', 'to').size, 65)
+    assert.equal(values('coredns_kubernetes_rest_client_requests_total', 'host').size, 9)
+    assert.ok(values('coredns_kubernetes_rest_client_requests_total', 'code').size < 80)
   })
 
   test('tell about the process, without what only costs', async () => {

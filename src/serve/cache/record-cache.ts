@@ -40,6 +40,8 @@ export interface RecordCacheStatus {
   readonly positiveEntries: number
   readonly negativeEntries: number
   readonly evictions: number
+  /** Those among them that were denials or failures. */
+  readonly negativeEvictions: number
   /** Answers larger than the whole cache may ever hold of one. */
   readonly refusals: number
 }
@@ -204,6 +206,7 @@ export class RecordCache {
   #positiveEntries = 0
   #entries = 0
   #evictions = 0
+  #negativeEvictions = 0
   #refusals = 0
   #oldest: Slot | undefined
   #newest: Slot | undefined
@@ -320,6 +323,7 @@ export class RecordCache {
       positiveEntries: this.#positiveEntries,
       negativeEntries: this.#entries - this.#positiveEntries,
       evictions: this.#evictions,
+      negativeEvictions: this.#negativeEvictions,
       refusals: this.#refusals,
     }
   }
@@ -351,6 +355,7 @@ export class RecordCache {
     if (slot === undefined) return
     this.#hand = slot.newer
     this.#evictions++
+    if (slot.kind !== 'positive') this.#negativeEvictions++
     this.#store.del(slot.key)
   }
 
