@@ -1,5 +1,6 @@
 /** A metric family as data: what it is called and how its samples come out of one scrape's snapshots. */
 
+import type { TurnTimes } from './event-loop-turns.ts'
 import type { UpstreamExchanges } from './exchange-counters.ts'
 import type { HistogramCounts } from './histogram.ts'
 import type { MetricSources } from './metric-sources.ts'
@@ -25,6 +26,7 @@ export interface Scrape {
   readonly restClient: readonly RestClientRequests[]
   readonly host: ReturnType<MetricSources['host']>
   readonly fastPath: ReturnType<MetricSources['fastPath']>
+  readonly turns: TurnTimes
 }
 
 export type Labels = Readonly<Record<string, string>>

@@ -7,6 +7,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { COREDNS_FAMILIES, PROGRAMMING_BOUNDS } from './coredns-families.ts'
+import { EventLoopTurns } from './event-loop-turns.ts'
 import { ExchangeCounters } from './exchange-counters.ts'
 import type { Family, HistogramFamily, HistogramSample, Labels, NumberFamily, Sample, Scrape } from './family.ts'
 import { histogramAt, histogramSlots, observe } from './histogram.ts'
@@ -33,20 +34,11 @@ export interface Metrics {
   render(): Promise<string>
 }
 
-/** Milliseconds between two looks at the event loop; each wakes the process. */
-const EVENT_LOOP_RESOLUTION_MS = 20
+/** prom-client's look at the event loop wakes the process at this interval: never, in practice. `EventLoopTurns` measures instead. */
+const DEFAULT_LOOP_LOOK_MS = 2 ** 31 - 1
 
 /** What of prom-client's own families an operator can use; the rest says little or costs a walk over all sockets. */
 const KEPT_DEFAULTS = /^(process_|nodejs_gc_|nodejs_heap_size_|nodejs_external_memory_)/
-
-/** Event-loop delays that prom-client collects, by what we call them. They are read and reset by the first one's `get`. */
-const EVENT_LOOP_DELAYS = [
-  { statistic: 'p50', from: 'nodejs_eventloop_lag_p50_seconds' },
-  { statistic: 'p99', from: 'nodejs_eventloop_lag_p99_seconds' },
-  { statistic: 'max', from: 'nodejs_eventloop_lag_max_seconds' },
-] as const
-const EVENT_LOOP_COLLECTOR = 'nodejs_eventloop_lag_seconds'
-const EVENT_LOOP_DELAY = 'nodelocal_mcs_event_loop_delay_seconds'
 
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry()
@@ -57,6 +49,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     counts: new Float64Array(histogramSlots(PROGRAMMING_BOUNDS)),
   }))
   const publications = new Float64Array(histogramSlots(PROGRAMMING_BOUNDS))
+  const turns = new EventLoopTurns()
   const read = (): Scrape => ({
     build: sources.build,
     traffic: trafficOf(sources.labels, sources.trafficBlocks()),
@@ -78,6 +71,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     restClient: restClient.snapshot(),
     host: sources.host(),
     fastPath: sources.fastPath(),
+    turns: turns.take(),
   })
   let scrape = read()
   for (const family of [...COREDNS_FAMILIES, ...OWN_FAMILIES]) register(family, registry, () => scrape)
@@ -202,40 +196,8 @@ function linesOf(name: string, bounds: readonly number[], { labels, histogram }:
 }
 
 function registerDefaults(registry: Registry): void {
-  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: EVENT_LOOP_RESOLUTION_MS })
-  const collector = registry.getSingleMetric(EVENT_LOOP_COLLECTOR)
-  const delays = EVENT_LOOP_DELAYS.map(({ statistic, from }) => ({ statistic, gauge: registry.getSingleMetric(from) }))
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: DEFAULT_LOOP_LOOK_MS })
   for (const { name } of registry.getMetricsAsArray()) {
     if (name.startsWith('nodejs_') && !KEPT_DEFAULTS.test(name)) registry.removeSingleMetric(name)
-  }
-  const readDelays = async () => {
-    await collector?.get()
-    const samples: Sample[] = []
-    for (const { statistic, gauge } of delays) {
-      const collected = (await gauge?.get())?.values[0]?.value ?? 0
-      // What is measured is the time between two looks; the delay is what exceeds the time that was asked for.
-      const value = Math.max(0, collected - EVENT_LOOP_RESOLUTION_MS / 1000)
-      samples.push({ labels: { statistic }, value })
-    }
-    return samples
-  }
-  registry.registerMetric(new EventLoopDelay(readDelays))
-}
-
-class EventLoopDelay extends Gauge {
-  readonly #read: () => Promise<Sample[]>
-
-  constructor(read: () => Promise<Sample[]>) {
-    super({
-      name: EVENT_LOOP_DELAY,
-      help: 'Delay of the event loop since the last scrape.',
-      labelNames: ['statistic'],
-      registers: [],
-    })
-    this.#read = read
-  }
-
-  override async get(): ReturnType<Gauge['get']> {
-    return { ...(await super.get()), values: await this.#read() }
   }
 }

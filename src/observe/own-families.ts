@@ -133,6 +133,13 @@ export const OWN_FAMILIES: readonly Family[] = [
     only(fastPath.workers.restarts),
   ),
 
+  gauge(
+    'nodelocal_mcs_event_loop_delay_seconds',
+    'Time that turns of the event loop took since the last scrape.',
+    ['statistic'],
+    ({ turns }) => Object.entries(turns).map(([statistic, value]) => ({ labels: { statistic }, value })),
+  ),
+
   gauge('nodelocal_mcs_config_info', 'Hash of the configuration in force.', ['sha256'], ({ config }) => [
     { labels: { sha256: config.hash }, value: 1 },
   ]),
