@@ -223,6 +223,12 @@ export const configSchema = z.strictObject({
         256,
         'Datagrams one receive may bring. More means fewer system calls; each slot costs 5.5 KiB per worker.',
       ),
+      gatherMicros: integer(
+        200,
+        0,
+        1000,
+        'Microseconds that a worker pauses at most so that several queries share one wake-up: at rates alone at which two or more come meanwhile (10,000 a second for 200), below every query is answered at once. 0: never.',
+      ),
       implementation: z.enum(['auto', 'mmsg', 'dgram']).default('auto').meta({
         description: `How UDP is served: batched system calls, plain sockets, or whichever this machine can. auto takes batched system calls on Linux when the native library loads, and logs which and why; with mmsg the agent does not start without them.`,
       }),

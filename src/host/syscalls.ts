@@ -69,6 +69,10 @@ export interface DatagramCalls {
   unwatch(poll: number, descriptor: number): number
   /** HOT. Waits up to `timeoutMs` for input; `events`: `EPOLL_EVENT_OCTETS` for each of at most `count`. */
   poll(poll: number, events: Uint8Array, count: number, timeoutMs: number): number
+  /** HOT. Sleeps; a millisecond at most, and with `exactPauses` not much longer than asked for. */
+  pause(micros: number): number
+  /** Lets this thread's pauses end in time: the kernel adds 50 microseconds otherwise. */
+  exactPauses(): number
   createEvent(): number
   /** Makes an event descriptor readable, from any thread. */
   raise(event: number): number
@@ -94,6 +98,7 @@ const EPOLL_CTL_ADD = 1
 const EPOLL_CTL_DEL = 2
 const EPOLLIN = 1
 const MSG_DONTWAIT = 0x40
+const PR_SET_TIMERSLACK = 29
 
 /** The data plane's calls; throws where the native library is missing or the platform is another one. */
 export function datagramCalls(): DatagramCalls {
@@ -111,6 +116,8 @@ export function datagramCalls(): DatagramCalls {
   const epollCreate = library.func('int epoll_create1(int flags)')
   const epollControl = library.func('int epoll_ctl(int poll, int operation, int descriptor, void *event)')
   const epollWait = library.func('int epoll_wait(int poll, void *events, int count, int timeout)')
+  const usleep = library.func('int usleep(uint32_t micros)')
+  const prctl = library.func('int prctl(int option, uint64_t value, uint64_t, uint64_t, uint64_t)')
   const eventfd = library.func('int eventfd(uint32_t value, int flags)')
   const write = library.func('int64_t write(int descriptor, void *bytes, uint64_t count)')
   const read = library.func('int64_t read(int descriptor, void *bytes, uint64_t count)')
@@ -138,6 +145,8 @@ export function datagramCalls(): DatagramCalls {
     },
     unwatch: (poll, descriptor) => orError(epollControl(poll, EPOLL_CTL_DEL, descriptor, null)),
     poll: (poll, events, count, timeoutMs) => orError(epollWait(poll, events, count, timeoutMs)),
+    pause: (micros) => orError(usleep(micros)),
+    exactPauses: () => orError(prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)),
     createEvent: () => orError(eventfd(0, EVENT_FLAGS)),
     raise: (event) => orError(write(event, one, 8)),
     clear: (event) => orError(read(event, taken, 8)),

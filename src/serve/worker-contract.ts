@@ -6,6 +6,7 @@ export interface WorkerStart {
   /** Readable when the worker is to look at `WorkerWord.IsToldToStop`. */
   readonly event: number
   readonly batchSlots: number
+  readonly gatherMicros: number
   readonly control: SharedArrayBuffer
   readonly packetCache: SharedArrayBuffer
   readonly seed: number

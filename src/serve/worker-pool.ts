@@ -25,6 +25,7 @@ import {
 export interface WorkerPoolSettings {
   readonly threads: number
   readonly batchSlots: number
+  readonly gatherMicros: number
 }
 
 export interface WorkerPoolParts {
@@ -72,10 +73,7 @@ export class WorkerPool {
 
   constructor(settings: WorkerPoolSettings, parts: WorkerPoolParts) {
     this.#parts = parts
-    this.#workers = Array.from(
-      { length: settings.threads },
-      () => new PooledWorker(settings.batchSlots, this.#cells, parts),
-    )
+    this.#workers = Array.from({ length: settings.threads }, () => new PooledWorker(settings, this.#cells, parts))
   }
 
   get threads(): number {
@@ -147,7 +145,7 @@ class PooledWorker {
   #isStopping = false
   #restart: NodeJS.Timeout | undefined
 
-  constructor(batchSlots: number, cells: SharedArrayBuffer, parts: WorkerPoolParts) {
+  constructor({ batchSlots, gatherMicros }: WorkerPoolSettings, cells: SharedArrayBuffer, parts: WorkerPoolParts) {
     const { calls, packetCache } = parts
     this.#parts = parts
     const counters = new SharedArrayBuffer(BLOCK_BYTES)
@@ -161,6 +159,7 @@ class PooledWorker {
       poll,
       event,
       batchSlots,
+      gatherMicros,
       control,
       packetCache: packetCache.memory,
       seed: packetCache.seed,

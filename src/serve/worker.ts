@@ -11,6 +11,7 @@ import { datagramCalls, EPOLL_DATA_AT, EPOLL_EVENT_OCTETS } from '../host/syscal
 import { CounterLabels, TrafficCounters } from '../observe/counters.ts'
 import { PacketCacheReader } from './cache/packet-cache-reader.ts'
 import { FastPath, type MissTaker } from './fast-path.ts'
+import { Gathering } from './gathering.ts'
 import { MissKind, MissQueue } from './miss-queue.ts'
 import {
   clockZeroSeconds,
@@ -65,25 +66,32 @@ const missTaker: MissTaker = {
 serve()
 
 function serve(): void {
+  calls.exactPauses()
+  const gathering = new Gathering(start.gatherMicros)
   const events = new Uint8Array(EVENTS_MAX * EPOLL_EVENT_OCTETS)
   while (Atomics.load(control, WorkerWord.IsToldToStop) === 0) {
     const ready = calls.poll(start.poll, events, EVENTS_MAX, WAIT_MS)
+    let datagrams = 0
     for (let i = 0; i < ready; i++) {
       const at = i * EPOLL_EVENT_OCTETS + EPOLL_DATA_AT
       const tag = events[at]! | (events[at + 1]! << 8)
       if (tag === EVENT_TAG) calls.clear(start.event)
-      else serveSocket(tag)
+      else datagrams += serveSocket(tag)
     }
     Atomics.add(control, WorkerWord.Turns, 1)
+    const pauseMicros = gathering.pauseAfter(datagrams, performance.now() / 1000)
+    if (pauseMicros > 0) calls.pause(pauseMicros)
   }
 }
 
-function serveSocket(tag: number): void {
+/** Answers what a socket has; returns how many datagrams these were. */
+function serveSocket(tag: number): number {
   socket = tag
   const word = WorkerWord.Sockets + tag * SOCKET_WORDS
   const descriptor = control[word + SocketWord.Descriptor]!
   const server = control[word + SocketWord.Server]!
   const fastPath = control[word + SocketWord.Family] === 0 ? fastPaths[0] : fastPaths[1]
+  let datagrams = 0
   for (let batch = 0; batch < BATCHES_IN_A_ROW_MAX; batch++) {
     const received = slots.receive(descriptor)
     // Nothing left; or an error that the kernel kept for us, such as a client's port that is closed by now.
@@ -91,6 +99,7 @@ function serveSocket(tag: number): void {
       if (received !== -EAGAIN) Atomics.add(control, WorkerWord.ReceiveFailed, 1)
       break
     }
+    datagrams += received
     Atomics.add(control, word + SocketWord.Datagrams, received)
     fastPath.answerHits(slots, received, server, missTaker)
     if (slots.queued > 0) {
@@ -100,4 +109,5 @@ function serveSocket(tag: number): void {
     if (misses.mustTell()) parentPort!.postMessage(null)
     if (received < slots.count) break
   }
+  return datagrams
 }

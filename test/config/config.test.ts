@@ -153,7 +153,7 @@ suite('config', () => {
     const loaded = configFromText('', 'c.yaml')
     assert.ok(loaded.kind === 'config')
     const { listen, clusterset, forward, cache, udp, host, metrics, health, log } = loaded.config
-    assert.deepEqual(udp, { threads: 1, batchSlots: 64, implementation: 'auto' })
+    assert.deepEqual(udp, { threads: 1, batchSlots: 64, gatherMicros: 200, implementation: 'auto' })
     assert.deepEqual(
       [host, log],
       [

@@ -16,7 +16,7 @@ function openPool() {
   const calls = datagramCalls()
   const falls: string[] = []
   const parts = { calls, packetCache: new PacketCache(65_536, 1), onFallen: (error: string) => void falls.push(error) }
-  const pool = new WorkerPool({ threads: 1, batchSlots: 16 }, parts)
+  const pool = new WorkerPool({ threads: 1, batchSlots: 16, gatherMicros: 200 }, parts)
   const open = mmsgListeners({ calls, pool, serverNumber: () => 0, onRenewal: () => undefined })
   const listen = (handler: (arrival: Arrival) => void, counts = newListenCounts()) =>
     open({ address: '127.0.0.1', port: 0, reusePort: false }, handler, { counts: counts.udp })

@@ -8,7 +8,7 @@ import { behavesLikeAUdpListener } from './udp-listener-suite.ts'
 for (const threads of [1, 2]) {
   const calls = datagramCalls()
   const pool = new WorkerPool(
-    { threads, batchSlots: 64 },
+    { threads, batchSlots: 64, gatherMicros: 200 },
     {
       calls,
       packetCache: new PacketCache(65_536, 1),
