@@ -169,6 +169,7 @@ class Agent implements RunningAgent {
         host: () => this.#presence.host.status(),
         configMapErrors: () => this.#reloadsFailed + this.#kubeDnsProblems,
         ownQueries: () => this.#presence.ownQueries.snapshot(),
+        httpListeners: () => this.#http,
       }),
     )
     this.#groups = this.#openGroups(this.#config)

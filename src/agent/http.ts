@@ -2,10 +2,11 @@
 
 import type { Config } from '../config/config.ts'
 import { splitHostPort } from '../config/syntax.ts'
-import { type HttpListener, type HttpPages, openHttpListener } from '../observe/http.ts'
+import { type HttpListener, type HttpPages, localOnly, openHttpListener } from '../observe/http.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { type Condition, probePages } from '../observe/probes.ts'
+import { restingPage } from '../observe/resting-page.ts'
 import { type CachePagesParts, cachePages } from './cache-pages.ts'
 import { textOf } from './error-text.ts'
 
@@ -48,13 +49,18 @@ export async function* openAgentHttp(
   }
   if (isHere(config.metrics.address)) {
     yield await open('metrics', config.metrics.address, {
-      '/metrics': async () => ({ status: 200, contentType: metrics.contentType, body: await metrics.render() }),
+      '/metrics': restingPage(async () => ({
+        status: 200,
+        contentType: metrics.contentType,
+        body: await metrics.render(),
+      })),
     })
   }
   if (isHere(config.health.address)) {
     yield await open('health', config.health.address, {
       ...probePages({ alive: () => [], ready: () => parts.ready() }),
-      ...cachePages(parts.cache),
+      // Pods may reach the probes; what is cached, and that it stays so, is not theirs to ask for.
+      ...localOnly(cachePages(parts.cache)),
     })
   }
 }

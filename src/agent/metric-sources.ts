@@ -11,6 +11,7 @@ import type { RecordCache } from '../serve/cache/record-cache.ts'
 import type { ListenCounts } from '../serve/listen/listen-counts.ts'
 import type { AgentFastPath } from './fast-path.ts'
 import type { HostStatus } from './host-setup.ts'
+import type { NamedHttpListener } from './http.ts'
 import type { ServedZone } from './served-zones.ts'
 import type { FollowedGroup } from './upstreams.ts'
 
@@ -33,6 +34,7 @@ export interface MetricParts {
   /** Configurations and ConfigMaps that could not be used, in whole or in part. */
   configMapErrors(): number
   ownQueries(): OwnQueryCounts
+  httpListeners(): readonly NamedHttpListener[]
 }
 
 export function metricSources(parts: MetricParts): MetricSources {
@@ -96,6 +98,13 @@ export function metricSources(parts: MetricParts): MetricSources {
       return {
         udp: { ...udp, sendFailed: udp.sendFailed + sendFailed, receiveFailed: udp.receiveFailed + receiveFailed },
         tcp,
+      }
+    },
+    http: () => {
+      const refused = parts.httpListeners().map(({ listener }) => listener.refused)
+      return {
+        connections: refused.reduce((sum, { connections }) => sum + connections, 0),
+        pipelined: refused.reduce((sum, { pipelined }) => sum + pipelined, 0),
       }
     },
     config: () => parts.inForce(),

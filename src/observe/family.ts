@@ -20,6 +20,7 @@ export interface Scrape {
   readonly upstreams: ReturnType<MetricSources['upstreams']>
   readonly forward: ReturnType<MetricSources['forward']>
   readonly listen: ReturnType<MetricSources['listen']>
+  readonly http: ReturnType<MetricSources['http']>
   readonly config: ReturnType<MetricSources['config']>
   readonly setupErrors: ReturnType<MetricSources['setupErrors']>
   readonly ownQueries: ReturnType<MetricSources['ownQueries']>

@@ -2,7 +2,7 @@
 
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { isIPv6 } from 'node:net'
+import { isIPv6, type Socket } from 'node:net'
 
 export interface HttpReply {
   readonly status: number
@@ -10,8 +10,12 @@ export interface HttpReply {
   readonly body: string
 }
 
+export interface HttpClient {
+  readonly address: string
+}
+
 /** Makes one reply from the query string. */
-export type HttpPage = (query: URLSearchParams) => HttpReply | Promise<HttpReply>
+export type HttpPage = (query: URLSearchParams, client: HttpClient) => HttpReply | Promise<HttpReply>
 
 /** By exact path without query string, for GET and HEAD; `POST /path` for what changes something. */
 export type HttpPages = Readonly<Record<string, HttpPage>>
@@ -26,9 +30,18 @@ export interface HttpOptions {
   readonly purpose: string
 }
 
+/** Connections that were closed on purpose. */
+export interface HttpRefusals {
+  /** There were too many: those that had been silent for longest went. */
+  connections: number
+  /** They asked again before they were answered; scrapers and kubelets never do, and each request would be worked on at once. */
+  pipelined: number
+}
+
 export interface HttpListener {
   readonly address: string
   readonly port: number
+  readonly refused: Readonly<HttpRefusals>
   /** Ends idle connections at once and the others after their response, at the latest after `drainMs`. Idempotent. */
   stop(drainMs: number): Promise<void>
 }
@@ -44,7 +57,7 @@ export class HttpListenError extends Error {
   }
 }
 
-/** Connections at a time; one more is closed at once. Two Prometheus servers and a kubelet need three. */
+/** Connections at a time; with one more the one goes that has been silent for longest. Two Prometheus servers and a kubelet need three. */
 export const HTTP_CONNECTIONS_MAX = 32
 /** Milliseconds for the whole of a request to arrive. */
 export const HTTP_REQUEST_MS = 5_000
@@ -64,6 +77,7 @@ export async function openHttpListener(
   onFailure: (path: string, error: unknown) => void,
 ): Promise<HttpListener> {
   const byPath = new Map(Object.entries(pages))
+  const connections = new Connections()
   const server = createServer(
     {
       requestTimeout: HTTP_REQUEST_MS,
@@ -73,13 +87,14 @@ export async function openHttpListener(
       maxHeaderSize: HTTP_HEADER_BYTES_MAX,
     },
     (request, response) => {
+      if (!connections.takes(request.socket, response)) return
       answer(request, response, byPath, onFailure).catch((error: unknown) => {
         onFailure(request.url ?? '', error)
         response.destroy()
       })
     },
   )
-  server.maxConnections = HTTP_CONNECTIONS_MAX
+  server.on('connection', (socket) => connections.admit(socket))
   server.setTimeout(HTTP_STALL_MS)
   server.listen({
     host: options.address,
@@ -98,12 +113,68 @@ export async function openHttpListener(
   return {
     address: options.address,
     port: bound !== null && typeof bound === 'object' ? bound.port : options.port,
+    refused: connections.refused,
     stop(drainMs) {
       stopped ??= stop(server, drainMs)
       return stopped
     },
   }
 }
+
+/** Who is connected, and whose request is being answered. */
+class Connections {
+  readonly refused: HttpRefusals = { connections: 0, pipelined: 0 }
+  /** Those that nobody answers at the moment, the one that has been silent for longest first. */
+  readonly #silent = new Set<Socket>()
+  readonly #answered = new Set<Socket>()
+
+  admit(socket: Socket): void {
+    if (this.#silent.size + this.#answered.size >= HTTP_CONNECTIONS_MAX) {
+      const [longestSilent = socket] = this.#silent
+      this.refused.connections++
+      this.#forget(longestSilent)
+      longestSilent.destroy()
+      if (longestSilent === socket) return
+    }
+    this.#silent.add(socket)
+    socket.on('close', () => this.#forget(socket))
+  }
+
+  /** Whether the request is to be answered; false where another one of its connection is. */
+  takes(socket: Socket, response: ServerResponse): boolean {
+    if (socket.destroyed) return false
+    if (this.#answered.has(socket)) {
+      this.refused.pipelined++
+      socket.destroy()
+      return false
+    }
+    this.#silent.delete(socket)
+    this.#answered.add(socket)
+    response.on('close', () => {
+      if (this.#answered.delete(socket) && !socket.destroyed) this.#silent.add(socket)
+    })
+    return true
+  }
+
+  #forget(socket: Socket): void {
+    this.#silent.delete(socket)
+    this.#answered.delete(socket)
+  }
+}
+
+/** The same pages, for clients of this machine alone: what they say or do is the operator's. */
+export function localOnly(pages: HttpPages): HttpPages {
+  return Object.fromEntries(
+    Object.entries(pages).map(([path, page]) => [
+      path,
+      (query: URLSearchParams, client: HttpClient) =>
+        LOOPBACK.test(client.address) ? page(query, client) : plain(403, "ask from the agent's own network namespace"),
+    ]),
+  )
+}
+
+/** As the kernel writes the addresses of its own machine. */
+const LOOPBACK = /^(::1|(::ffff:)?127\.\d+\.\d+\.\d+)$/
 
 async function answer(
   request: IncomingMessage,
@@ -126,7 +197,7 @@ async function answer(
     send(response, plain(405, allowed.replace(', ', ' or ')))
   } else {
     try {
-      send(response, await page(new URLSearchParams(queryString)))
+      send(response, await page(new URLSearchParams(queryString), { address: request.socket.remoteAddress ?? '' }))
     } catch (error) {
       onFailure(path!, error)
       send(response, plain(500, 'failed; see the log'))

@@ -21,6 +21,8 @@ export interface MetricSources {
   upstreams(): readonly UpstreamSnapshot[]
   forward(): ForwardSnapshot
   listen(): ListenSnapshot
+  /** HTTP connections that were closed on purpose, by reason. */
+  http(): Counts
   config(): ConfigSnapshot
   /** Failures to set up interface and rules, by errortype; those of NodeLocal DNSCache are told even when absent. */
   setupErrors(): Counts

@@ -65,6 +65,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     upstreams: sources.upstreams(),
     forward: sources.forward(),
     listen: sources.listen(),
+    http: sources.http(),
     config: sources.config(),
     setupErrors: sources.setupErrors(),
     ownQueries: sources.ownQueries(),

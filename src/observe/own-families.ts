@@ -92,6 +92,9 @@ export const OWN_FAMILIES: readonly Family[] = [
   counter('nodelocal_mcs_udp_errors_total', 'Datagrams not taken and responses not sent.', ['reason'], ({ listen }) =>
     byKey('reason', listen.udp),
   ),
+  counter('nodelocal_mcs_http_connections_closed_total', 'HTTP connections ended early.', ['reason'], ({ http }) =>
+    byKey('reason', http),
+  ),
 
   counter('nodelocal_mcs_truncated_responses_total', 'Responses that said TC.', ['proto'], ({ traffic }) =>
     traffic.truncated.map(({ proto, count }) => ({ labels: { proto }, value: count })),

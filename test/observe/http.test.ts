@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { suite, type TestContext, test } from 'node:test'
-import { HTTP_CONNECTIONS_MAX, type HttpListener, type HttpPages, openHttpListener } from '../../src/observe/http.ts'
+import {
+  HTTP_CONNECTIONS_MAX,
+  type HttpListener,
+  type HttpPages,
+  localOnly,
+  openHttpListener,
+} from '../../src/observe/http.ts'
 import { type Condition, probePages } from '../../src/observe/probes.ts'
+import { restingPage } from '../../src/observe/resting-page.ts'
 import { until } from '../common/until.ts'
 
 const HELLO: HttpPages = {
@@ -58,23 +65,103 @@ suite('http', () => {
     })
   }
 
-  test('closes connections beyond its limit', async (t) => {
+  test('closes the connections that have been silent for longest when there are too many', async (t) => {
     const { listener, ask } = await benchOf(t, HELLO)
+    const closed: number[] = []
     let open = 0
-    let closed = 0
-    const sockets = Array.from({ length: HTTP_CONNECTIONS_MAX + 3 }, () =>
+    const sockets = Array.from({ length: HTTP_CONNECTIONS_MAX }, (_, i) =>
       connect(listener.port, '127.0.0.1')
         .on('connect', () => open++)
         .on('error', () => {})
-        .on('close', () => closed++),
+        .on('close', () => closed.push(i)),
     )
     t.after(() => {
       for (const socket of sockets) socket.destroy()
     })
-    await until(() => open === sockets.length && closed === 3)
-    for (const socket of sockets) socket.destroy()
-    await until(() => closed === sockets.length)
+    await until(() => open === sockets.length)
+    // However many say nothing, who asks is answered.
+    for (let asked = 0; asked < 3; asked++) assert.equal((await ask('/hello')).status, 200)
+    await until(() => closed.length > 0)
+    assert.ok(closed.length <= 3)
+    assert.equal(listener.refused.connections, closed.length)
+  })
+
+  test('does not close a connection whose request is being answered', async (t) => {
+    const slow = Promise.withResolvers<void>()
+    const { listener, ask } = await benchOf(t, {
+      ...HELLO,
+      '/slow': () => slow.promise.then(() => ({ status: 200, contentType: 'text/plain', body: 'at last' })),
+    })
+    const first = ask('/slow')
+    const sockets = Array.from({ length: 2 * HTTP_CONNECTIONS_MAX }, () =>
+      connect(listener.port, '127.0.0.1').on('error', () => {}),
+    )
+    t.after(() => {
+      for (const socket of sockets) socket.destroy()
+    })
+    await until(() => listener.refused.connections >= HTTP_CONNECTIONS_MAX)
+    slow.resolve()
+    assert.equal(await (await first).text(), 'at last')
+  })
+
+  test('closes a connection that asks again before it was answered', async (t) => {
+    let made = 0
+    const { listener } = await benchOf(t, {
+      '/counted': () => {
+        made++
+        return { status: 200, contentType: 'text/plain', body: 'x' }
+      },
+    })
+    let isClosed = false
+    const socket = connect(listener.port, '127.0.0.1')
+      .on('error', () => {})
+      .on('close', () => (isClosed = true))
+    t.after(() => socket.destroy())
+    socket.write('GET /counted HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(500))
+    await until(() => isClosed)
+    assert.equal(made, 1)
+    assert.equal(listener.refused.pipelined, 1)
+  })
+
+  test('shows a page for this machine alone to clients of this machine alone', async (t) => {
+    const page = localOnly(HELLO)['/hello']!
+    assert.equal((await page(new URLSearchParams(), { address: '10.1.0.5' })).status, 403)
+    for (const address of ['127.0.0.1', '127.8.9.10', '::1', '::ffff:127.0.0.1']) {
+      assert.equal((await page(new URLSearchParams(), { address })).status, 200)
+    }
+    const { ask } = await benchOf(t, localOnly(HELLO))
     assert.equal((await ask('/hello')).status, 200)
+  })
+
+  test('makes a costly page once for all who ask while it rests', async () => {
+    const clock = { nowMs: 0, due: [] as { atMs: number; call: () => void }[] }
+    let made = 0
+    const page = restingPage(
+      async () => {
+        await Promise.resolve()
+        clock.nowMs += 10
+        return { status: 200, contentType: 'text/plain', body: String(++made) }
+      },
+      {
+        nowMs: () => clock.nowMs,
+        after: (delayMs, call) => void clock.due.push({ atMs: clock.nowMs + delayMs, call }),
+      },
+    )
+    const ask = async () => (await page(new URLSearchParams(), { address: '127.0.0.1' })).body
+    assert.equal(await ask(), '1')
+    // Ten milliseconds of work are followed by forty of rest; what is told then was made after it was asked for.
+    const asked = Promise.all(Array.from({ length: 100 }, ask))
+    await new Promise(setImmediate)
+    assert.deepEqual(
+      clock.due.map(({ atMs }) => atMs),
+      [50],
+    )
+    clock.nowMs = 50
+    clock.due.shift()!.call()
+    assert.deepEqual(new Set(await asked), new Set(['2']))
+    clock.nowMs = 1_000
+    assert.equal(await ask(), '3')
+    assert.equal(clock.due.length, 0)
   })
 
   test('says which address is in use, and shares it when told to', async (t) => {

@@ -55,6 +55,7 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
       ignoredResponses: { mismatched: 2, malformed: 0 },
     }),
     listen: newListenCounts,
+    http: () => ({ connections: 4, pipelined: 0 }),
     config: () => ({ hash: 'c0ffee', appliedAtSeconds: 1_700_000_000, reloadsFailed: 0 }),
     setupErrors: () => ({}),
     ownQueries: () => new OwnQueryCounters().snapshot(),

@@ -140,6 +140,7 @@ suite('metrics', () => {
       ['nodelocal_mcs_zone_age_seconds', {}, 30],
       ['nodelocal_mcs_upstream_rtt_seconds', { to: '10.96.0.11:53', transport: 'tcp' }, 0.002],
       ['nodelocal_mcs_tcp_connections_refused_total', { reason: 'connections-per-client' }, 0],
+      ['nodelocal_mcs_http_connections_closed_total', { reason: 'connections' }, 4],
     ]
     for (const [name, labels, value] of expected) {
       assert.equal(valueOf(families, name, labels), value, `${name} ${JSON.stringify(labels)}`)
