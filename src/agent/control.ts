@@ -14,6 +14,9 @@ import { zoneName } from './routes.ts'
 const SYNC_WAIT_MS = 2_000
 const SYNC_LOOK_MS = 5
 
+/** Changed names that are forgotten one by one, in a turn; when there are more, forgetting everything is quicker. */
+const FORGET_NAMES_MAX = 5_000
+
 /** Whoever answers from what the zone said before. */
 export interface PacketForgetter {
   forgetNames(names: Iterable<Name>): void
@@ -43,7 +46,10 @@ export function startAgentControlPlane(
       zone,
       log,
       // In the turn of the change: the next query is answered from what is new.
-      onNamesChanged: (names) => packets.forgetNames(completeNames(names, apexes)),
+      onNamesChanged: (names) => {
+        if (names.length * apexes.length > FORGET_NAMES_MAX) packets.forgetAll()
+        else packets.forgetNames(completeNames(names, apexes))
+      },
       onZoneStateChanged: () => packets.forgetAll(),
       onPublished: (seconds) => metrics.zonePublished(seconds),
       apiObserver: metrics.apiObserver,

@@ -7,6 +7,7 @@
 import type { RelativeName } from '../dns/wire/name.ts'
 import type { ServiceKey } from '../dns/zone/rrset.ts'
 import type { Zone, ZoneState } from '../dns/zone/zone.ts'
+import { Calculator } from './calculator.ts'
 import { type AnyIgnoredReason, IgnoredBook } from './ignored-book.ts'
 import type { ApiObserver } from './kubernetes-api.ts'
 import { KubernetesSource } from './kubernetes-source.ts'
@@ -15,7 +16,7 @@ import { ManifestDirectory } from './manifest-directory.ts'
 import { ObjectIntake } from './object-intake.ts'
 import { OBJECT_KINDS, type ObjectKind, ObjectStore } from './object-store.ts'
 import { Publisher } from './publisher.ts'
-import { type RecordSettings, recordsOf } from './records/records-of.ts'
+import type { RecordSettings } from './records/records-of.ts'
 import { SnapshotKeeper } from './snapshot-keeper.ts'
 import type { Source, SourceStatus } from './source.ts'
 import { Turns } from './turns.ts'
@@ -121,13 +122,15 @@ export async function startControlPlane(settings: ControlSettings, parts: Contro
   const ignored = new IgnoredBook(parts.log)
   let publishedAt: number | undefined
   const turns = new Turns({ soon: (work) => parts.soon(work), nowMs: () => parts.nowMs() })
+  const calculator = new Calculator(settings.records, {
+    of: (service) => store.of(service),
+    published: (service) => parts.zone.recordsOf(service),
+    onIgnored: (service, findings) => ignored.report(`service ${service}`, findings),
+    isSpent: () => turns.isSpent(),
+  })
   const publisher: Publisher = new Publisher({
     zone: parts.zone,
-    recordsOf: (service) => {
-      const { records, ignored: findings } = recordsOf(store.of(service), settings.records)
-      ignored.report(`service ${service}`, findings)
-      return records
-    },
+    calculate: (service) => calculator.calculate(service),
     onNamesChanged: (names) => parts.onNamesChanged(names),
     onPublished: (_, { waitedMs, triggeredAtMs }) => {
       if (!sync.isSynced) return

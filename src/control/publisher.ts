@@ -1,11 +1,12 @@
 /**
  * Turns a stream of object changes into publications: each touched service once per turn, and no longer than the turn
- * has budget, so that a burst of a thousand services never holds up a query.
+ * has budget, so that neither a burst of a thousand services nor one of a hundred thousand endpoints holds up a query.
  */
 
 import type { RelativeName } from '../dns/wire/name.ts'
-import type { ServiceKey, ServiceRecords } from '../dns/zone/rrset.ts'
+import type { ServiceKey } from '../dns/zone/rrset.ts'
 import type { Zone } from '../dns/zone/zone.ts'
+import type { Calculation } from './calculator.ts'
 import type { Turns } from './turns.ts'
 
 /**
@@ -22,8 +23,8 @@ const REST_MS_MIN = 2
 
 export interface PublisherParts {
   readonly zone: Zone
-  /** A service's records as its objects are now; undefined when it has none. */
-  recordsOf(service: ServiceKey): ServiceRecords | undefined
+  /** A service's records as its objects are now; what is not whole is asked for again in a later turn. */
+  calculate(service: ServiceKey): Calculation
   /** Names whose answers changed in this turn: the packet cache forgets them. Called in the turn of the change. */
   onNamesChanged(names: readonly RelativeName[]): void
   /** A service whose names changed. */
@@ -63,6 +64,8 @@ export class Publisher {
   readonly #parts: PublisherParts
   /** In the order of their first touch: a service that is touched again keeps its place. */
   readonly #touched = new Map<ServiceKey, Touch>()
+  /** Those of them that are calculated in part; the others have their turn before they go on. */
+  readonly #unfinished = new Set<ServiceKey>()
   /** Services that rest, and until when in milliseconds: bounded, for a rest is short and takes long to earn. */
   readonly #resting = new Map<ServiceKey, number>()
   #isAwakingPlanned = false
@@ -123,7 +126,8 @@ export class Publisher {
         break
       }
       this.#touched.delete(service)
-      this.#publishOne(service, touch, changed)
+      this.#unfinished.delete(service)
+      if (!this.#publishOne(service, touch, changed)) this.#putBack(service, touch)
       isCut = this.#parts.turns.isSpent()
     }
     if (changed.length > 0) this.#parts.onNamesChanged(changed)
@@ -151,24 +155,50 @@ export class Publisher {
     })
   }
 
-  #publishOne(service: ServiceKey, touch: Touch, changed: RelativeName[]): void {
+  /** Calculates and publishes; false when the service is to be asked for again. */
+  #publishOne(service: ServiceKey, touch: Touch, changed: RelativeName[]): boolean {
+    const { zone } = this.#parts
     const beganMs = this.#parts.nowMs()
+    let isWhole = true
     try {
-      const names = this.#parts.zone.replace(service, this.#parts.recordsOf(service))
-      if (names.length === 0) return
+      const calculation = this.#parts.calculate(service)
+      isWhole = calculation.isWhole
+      const { publication } = calculation
+      if (publication === undefined) return isWhole
+      const { records } = publication
+      const names =
+        records !== undefined && publication.changed !== undefined
+          ? zone.renew(service, records, publication.changed)
+          : zone.replace(service, records)
+      if (names.length === 0) return isWhole
       for (const name of names) changed.push(name)
       this.#publications++
       const { atMs, triggeredAtMs } = touch
-      this.#parts.onPublished?.(service, { waitedMs: this.#parts.nowMs() - atMs, triggeredAtMs })
+      if (isWhole) this.#parts.onPublished?.(service, { waitedMs: this.#parts.nowMs() - atMs, triggeredAtMs })
     } catch (failure) {
       this.#parts.onFailure(service, failure)
     }
     const restMs = Math.min(REST_FACTOR * (this.#parts.nowMs() - beganMs), REST_MS_MAX)
-    if (restMs >= REST_MS_MIN) this.#resting.set(service, this.#parts.nowMs() + restMs)
+    if (isWhole && restMs >= REST_MS_MIN) this.#resting.set(service, this.#parts.nowMs() + restMs)
+    return isWhole
+  }
+
+  /** Goes on in a later turn, behind those that wait. */
+  #putBack(service: ServiceKey, touch: Touch): void {
+    this.#touched.set(service, touch)
+    this.#unfinished.add(service)
+    this.#plan()
   }
 
   #tellWaiters(): void {
-    const oldest = this.#touched.values().next().value?.number ?? Number.POSITIVE_INFINITY
+    let oldest = Number.POSITIVE_INFINITY
+    for (const service of this.#unfinished) oldest = Math.min(oldest, this.#touched.get(service)!.number)
+    // Of the others the first one is the oldest.
+    for (const [service, { number }] of this.#touched) {
+      if (this.#unfinished.has(service)) continue
+      oldest = Math.min(oldest, number)
+      break
+    }
     const done = this.#waiters.filter((waiter) => waiter.lastTouch < oldest)
     if (done.length === 0) return
     this.#waiters = this.#waiters.filter((waiter) => waiter.lastTouch >= oldest)

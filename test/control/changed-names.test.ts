@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { Calculator } from '../../src/control/calculator.ts'
 import { IgnoredBook } from '../../src/control/ignored-book.ts'
 import { ObjectIntake } from '../../src/control/object-intake.ts'
 import { ObjectStore } from '../../src/control/object-store.ts'
@@ -15,6 +16,7 @@ import { nameFromText, type RelativeName, relativeName } from '../../src/dns/wir
 import { RecordClass, RecordType } from '../../src/dns/wire/record-type.ts'
 import { answerFromZone } from '../../src/dns/zone/answer.ts'
 import { apexRrsetsAt, NAME_SERVER } from '../../src/dns/zone/apex.ts'
+import { PORT_OCTETS } from '../../src/dns/zone/rrset.ts'
 import { Zone } from '../../src/dns/zone/zone.ts'
 import type { KubernetesObject } from '../common/api-under-test.ts'
 import { randomFrom } from '../common/random.ts'
@@ -24,15 +26,26 @@ const APEX = nameFromText('clusterset.local')!
 const SERVER = { ipv4: ['\x7f\x00\x00\x01'], ipv6: [] }
 const TYPES = [RecordType.A, RecordType.AAAA, RecordType.SRV, RecordType.TXT]
 
-function stage() {
+/** `largeFromEndpoints`: from how many endpoints on records change in place. */
+function stage(largeFromEndpoints?: number) {
   const zone = new Zone(1)
   zone.state = 'synced'
   const told: RelativeName[] = []
   const turns: (() => void)[] = []
   const ignored = new IgnoredBook({ info: () => undefined, warn: () => undefined, error: () => undefined })
+  const calculator = new Calculator(
+    SETTINGS.records,
+    {
+      of: (service) => store.of(service),
+      published: (service) => zone.recordsOf(service),
+      onIgnored: () => undefined,
+      isSpent: () => false,
+    },
+    largeFromEndpoints,
+  )
   const publisher = new Publisher({
     zone,
-    recordsOf: (service) => recordsOf(store.of(service), SETTINGS.records).records,
+    calculate: (service) => calculator.calculate(service),
     onNamesChanged: (names) => void told.push(...names),
     onFailure: (_, failure) => assert.fail(failure as Error),
     turns: new Turns({ soon: (work) => void turns.push(work), nowMs: () => 0 }),
@@ -53,6 +66,21 @@ function stage() {
   return {
     intake,
     saying,
+    calculator,
+    /** Everything the zone says about a name, in no order. */
+    meaning: (name: RelativeName): string => meaningOf(zone, name),
+    /** What a zone made at once of the same objects says. */
+    meaningAtOnce: (name: RelativeName): string => {
+      const fresh = new Zone(1)
+      fresh.state = 'synced'
+      for (const namespace of ['one', 'two']) {
+        for (const service of ['a', 'b', 'c']) {
+          const key = `${namespace}/${service}`
+          fresh.replace(key, recordsOf(store.of(key), SETTINGS.records).records)
+        }
+      }
+      return meaningOf(fresh, name)
+    },
     /** Runs every turn that is waiting; returns the names that were told. */
     settle: (): ReadonlySet<RelativeName> => {
       told.length = 0
@@ -60,6 +88,18 @@ function stage() {
       return new Set(told)
     },
   }
+}
+
+function meaningOf(zone: Zone, name: RelativeName, isGlue = false): string {
+  const told = isGlue ? zone.find(name)?.filter(({ type }) => type !== RecordType.SRV) : zone.find(name)
+  const rrsets = told?.map(({ type, rdata, rdataStart }) => {
+    const records = rdata.map((one) => {
+      const glue = type === RecordType.SRV ? meaningOf(zone, one.slice(PORT_OCTETS), true) : ''
+      return rdataStart + one + glue
+    })
+    return `${type} ${records.toSorted().join('\n')}`
+  })
+  return rrsets === undefined ? `none, namespace ${zone.hasNamespace(name)}` : rrsets.toSorted().join('|')
 }
 
 /** One of few objects, so that changes meet: services that flip, slices that move, addresses that come and go. */
@@ -142,6 +182,39 @@ suite('names that changed', () => {
       }
       assert.ok(changes > 100, 'hardly anything changed')
     })
+  }
+
+  for (const seed of [1, 2, 3, 4, 5]) {
+    for (const largeFrom of [1, 4]) {
+      test(`are told where records change in place from ${largeFrom} endpoints on (seed ${seed})`, () => {
+        const { intake, meaning, meaningAtOnce, settle, calculator } = stage(largeFrom)
+        const random = randomFrom(seed)
+        const names = everyName()
+        let before = new Map(names.map((name) => [name, meaning(name)]))
+        let largeMost = 0
+        for (let step = 0; step < 150; step++) {
+          const touched = new Set<RelativeName>()
+          for (let i = Math.floor(random() * 3); i >= 0; i--) {
+            const object = objectFrom(random)
+            const kind = object.kind === 'ServiceImport' ? 'serviceImport' : 'endpointSlice'
+            if (random() < 0.3) intake.remove(kind, `${object.metadata.namespace}/${object.metadata.name}`)
+            else intake.put(kind, object)
+            touched.add(relativeName([object.metadata.namespace, 'svc'])!)
+          }
+          const told = settle()
+          for (const name of names) {
+            const now = meaning(name)
+            assert.equal(now, meaningAtOnce(name), `step ${step}: ${JSON.stringify(name)}`)
+            if (now !== before.get(name))
+              assert.ok(told.has(name), `step ${step}: ${JSON.stringify(name)} was not told`)
+          }
+          for (const name of told) assert.ok([...touched].some((namespace) => name.endsWith(namespace)))
+          before = new Map(names.map((name) => [name, meaning(name)]))
+          largeMost = Math.max(largeMost, calculator.largeCount)
+        }
+        assert.ok(largeMost > 0, 'no service was ever large')
+      })
+    }
   }
 
   test('the zone itself has none: what it says of itself hangs on no service', () => {

@@ -24,9 +24,9 @@ function scene() {
   const turns = new Turns({ soon: (work) => void immediates.push(work), nowMs: () => 0 })
   const publisher = new Publisher({
     zone,
-    recordsOf: (service) => {
+    calculate: (service) => {
       calculated.push(service)
-      return recordsOf(store.of(service), SETTINGS.records).records
+      return { isWhole: true, publication: { ...recordsOf(store.of(service), SETTINGS.records), changed: undefined } }
     },
     onNamesChanged: (names) => void changed.push(...names.map((name) => textOfName(name).replace(/\.$/, ''))),
     onFailure: (_, failure) => assert.fail(failure as Error),

@@ -7,23 +7,28 @@ import { RecordType } from '../../src/dns/wire/record-type.ts'
 import type { ServiceRecords } from '../../src/dns/zone/rrset.ts'
 import { Zone } from '../../src/dns/zone/zone.ts'
 
-function scene(options: { msPerService?: number; throwsFor?: string } = {}) {
+function scene(options: { msPerService?: number; throwsFor?: string; parts?: Record<string, number> } = {}) {
   const zone = new Zone(1)
   const turns: (() => void)[] = []
   const timers: { ms: number; work: () => void }[] = []
   const changed: (readonly string[])[] = []
   const failures: string[] = []
   const calculated: string[] = []
+  const partsLeft = new Map(Object.entries(options.parts ?? {}))
   let nowMs = 0
   let address = '\x0a\x00\x00\x01'
   const parts: PublisherParts = {
     zone,
-    recordsOf: (service): ServiceRecords => {
+    calculate: (service) => {
       nowMs += options.msPerService ?? 0
       calculated.push(service)
       if (service === options.throwsFor) throw new Error('a mistake')
       const [namespace, name] = service.split('/')
-      return new Map([[relativeName([name!, namespace!, 'svc'])!, [{ type: RecordType.A, rdata: [address] }]]])
+      const rrset = { type: RecordType.A, rdata: [address], rdataStart: '' }
+      const records: ServiceRecords = new Map([[relativeName([name!, namespace!, 'svc'])!, [rrset]]])
+      const parts = (partsLeft.get(service) ?? 1) - 1
+      partsLeft.set(service, parts)
+      return { isWhole: parts <= 0, publication: parts > 0 ? undefined : { records, changed: undefined } }
     },
     onNamesChanged: (names) => void changed.push([...names]),
     onFailure: (service) => void failures.push(service),
@@ -83,6 +88,27 @@ suite('publisher', () => {
     turn()
     assert.equal(turns.length, 0)
     assert.equal(publisher.counts.turnsCut, 3)
+  })
+
+  test('goes on with a service that is not whole in later turns, after those that wait, and publishes it once', () => {
+    const { publisher, turn, turns, calculated, zone } = scene({ msPerService: 3, parts: { 'demo/large': 3 } })
+    let isPublished = false
+    publisher.touch('demo/large')
+    publisher.touch('demo/a')
+    publisher.afterPublication(() => {
+      isPublished = true
+    })
+    publisher.touch('demo/b')
+    for (let i = 0; i < 4; i++) turn()
+    assert.deepEqual(calculated, ['demo/large', 'demo/a', 'demo/b', 'demo/large'])
+    assert.deepEqual([...zone.services()], ['demo/a', 'demo/b'])
+    assert.equal(isPublished, false)
+    turn()
+    assert.deepEqual([...zone.services()], ['demo/a', 'demo/b', 'demo/large'])
+    assert.equal(isPublished, true)
+    turn()
+    assert.equal(turns.length, 0)
+    assert.equal(publisher.waitingCount, 0)
   })
 
   test('tells a waiter when what was touched before is published, not what came later', () => {

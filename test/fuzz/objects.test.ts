@@ -2,11 +2,11 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { Calculator } from '../../src/control/calculator.ts'
 import { IgnoredBook } from '../../src/control/ignored-book.ts'
 import { ObjectIntake, objectKeyOf } from '../../src/control/object-intake.ts'
 import { type ObjectKind, ObjectStore } from '../../src/control/object-store.ts'
 import { Publisher } from '../../src/control/publisher.ts'
-import { recordsOf } from '../../src/control/records/records-of.ts'
 import { Turns } from '../../src/control/turns.ts'
 import { decodeMessage } from '../../src/dns/wire/message.ts'
 import { NAME_OCTETS_MAX, nameFromText, type RelativeName } from '../../src/dns/wire/name.ts'
@@ -91,13 +91,20 @@ function stage() {
   const told: unknown[] = []
   const into = (_: string, fields: unknown): void => void told.push(fields)
   const ignored = new IgnoredBook({ info: into, warn: into, error: into })
+  // From two endpoints on, so that hostile objects meet both ways of calculation.
+  const calculator = new Calculator(
+    { ...SETTINGS.records, submariner: true },
+    {
+      of: (service) => store.of(service),
+      published: (service) => zone.recordsOf(service),
+      onIgnored: (service, findings) => ignored.report(`service ${service}`, findings),
+      isSpent: () => false,
+    },
+    2,
+  )
   const publisher = new Publisher({
     zone,
-    recordsOf: (service) => {
-      const { records, ignored: findings } = recordsOf(store.of(service), { ...SETTINGS.records, submariner: true })
-      ignored.report(`service ${service}`, findings)
-      return records
-    },
+    calculate: (service) => calculator.calculate(service),
     onNamesChanged: (changed) => {
       for (const name of changed) names.add(name)
     },

@@ -15,7 +15,7 @@ import type { IgnoredList } from './ignored.ts'
 interface Draft {
   /** Of one fact: its own list, which has no duplicates and is kept once. Of several: a set. */
   addresses: readonly Address[] | Set<Address> | undefined
-  /** Rdata from the port on: port and target, which is what makes two services one. */
+  /** As `portAndTarget` has them. */
   services: Set<string> | undefined
 }
 
@@ -61,7 +61,7 @@ export class Drafts {
   addService(owner: RelativeName, port: PortFacts, target: RelativeName): void {
     const draft = this.add(owner)
     draft.services ??= new Set()
-    draft.services.add(String.fromCharCode(port.port >>> 8, port.port & 0xff) + target)
+    draft.services.add(portAndTarget(port, target))
   }
 
   /** The records; every service of any name is also one of `serviceName`. */
@@ -86,25 +86,40 @@ function rrsetsOfAddresses(addresses: Iterable<Address>): Rrset[] {
   const all: readonly Address[] = Array.isArray(addresses) ? addresses : [...addresses]
   const ipv4 = all.filter(isIpv4)
   // Mostly there is one family, and the list can stay what it is.
-  if (ipv4.length === all.length) return [{ type: RecordType.A, rdata: all }]
-  if (ipv4.length === 0) return [{ type: RecordType.AAAA, rdata: all }]
+  if (ipv4.length === all.length) return [{ type: RecordType.A, rdata: all, rdataStart: '' }]
+  if (ipv4.length === 0) return [{ type: RecordType.AAAA, rdata: all, rdataStart: '' }]
   return [
-    { type: RecordType.A, rdata: ipv4 },
-    { type: RecordType.AAAA, rdata: all.filter((address) => !isIpv4(address)) },
+    { type: RecordType.A, rdata: ipv4, rdataStart: '' },
+    { type: RecordType.AAAA, rdata: all.filter((address) => !isIpv4(address)), rdataStart: '' },
   ]
 }
 
-function isIpv4(address: Address): boolean {
+export function isIpv4(address: Address): boolean {
   return address.length === IPV4_OCTETS
+}
+
+function rrsetOfServices(services: ReadonlySet<string>): Rrset {
+  return { type: RecordType.SRV, rdata: [...services], rdataStart: priorityAndWeight(services.size) }
 }
 
 /** What the weights of one owner's records add up to, as near as they can. */
 const WEIGHT_SUM = 100
 
-function rrsetOfServices(services: ReadonlySet<string>): Rrset {
-  const weight = Math.max(1, Math.floor(WEIGHT_SUM / services.size))
-  const fixed = rdataOfSrv({ priority: 0, weight, port: 0, target: '.' }).slice(0, PRIORITY_AND_WEIGHT_OCTETS)
-  return { type: RecordType.SRV, rdata: Array.from(services, (portAndTarget) => fixed + portAndTarget) }
+const PRIORITY_AND_WEIGHT_OCTETS = 4
+
+/** Of each of so many SRV records of one owner: priority 0 and a fair share of the weight. */
+export function priorityAndWeight(records: number): string {
+  const weight = Math.max(1, Math.floor(WEIGHT_SUM / records))
+  return (STARTS[weight] ??= rdataOfSrv({ priority: 0, weight, port: 0, target: '.' }).slice(
+    0,
+    PRIORITY_AND_WEIGHT_OCTETS,
+  ))
 }
 
-const PRIORITY_AND_WEIGHT_OCTETS = 4
+/** Made once for each weight there is. */
+const STARTS: string[] = []
+
+/** Rdata of a service without its start: port and target, which is what makes two services one. */
+export function portAndTarget(port: PortFacts, target: RelativeName): string {
+  return String.fromCharCode(port.port >>> 8, port.port & 0xff) + target
+}

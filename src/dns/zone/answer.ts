@@ -15,7 +15,7 @@ import type { Question } from '../wire/query.ts'
 import { RecordType } from '../wire/record-type.ts'
 import { type ApexRrset, apexRrsetsAt, NAME_SERVER, type ServerAddresses, soaRdata } from './apex.ts'
 import { AnswerWriter, ownerAt, QUESTION_NAME } from './encode.ts'
-import { NO_RRSETS, type Rrset, SRV_FIXED_OCTETS } from './rrset.ts'
+import { NO_RRSETS, PORT_OCTETS, type Rrset } from './rrset.ts'
 import type { Zone } from './zone.ts'
 
 export interface ZoneAnswerSettings {
@@ -122,12 +122,12 @@ function writeRrset(
   /** Targets that are in the answer, and where in the message their names stand. */
   const targets = new Map<RelativeName, number>()
   for (const rdata of rotated(rrset.rdata, rotation)) {
-    const target = rdata.slice(SRV_FIXED_OCTETS)
+    const target = rdata.slice(PORT_OCTETS)
     // Possible only where one zone's name is much longer than another's; the record is left out, the rest stays.
     if (target.length + apex.length > NAME_OCTETS_MAX) continue
-    const rdataAt = writer.add('answer', QUESTION_NAME, type, ttlSeconds, rdata, apex)
+    const rdataAt = writer.add('answer', QUESTION_NAME, type, ttlSeconds, rdata, rrset.rdataStart, apex)
     if (rdataAt === 0) break
-    if (!targets.has(target)) targets.set(target, rdataAt + SRV_FIXED_OCTETS)
+    if (!targets.has(target)) targets.set(target, rdataAt + rrset.rdataStart.length + PORT_OCTETS)
   }
   writeGlue(writer, zone, targets, apexAt, ttlSeconds, rotation)
   return targets.size > 0

@@ -70,11 +70,19 @@ export class AnswerWriter {
   }
 
   /**
-   * Adds a record whose rdata is `rdata` with `rdataEnd` behind it. Returns where the rdata stands; 0 when the record
-   * did not fit and was left out, as all further ones should be.
+   * Adds a record whose rdata is `rdata` with `rdataStart` before and `rdataEnd` behind it. Returns where the rdata stands;
+   * 0 when the record did not fit and was left out, as all further ones should be.
    */
-  add(section: Section, owner: Owner, type: number, ttlSeconds: number, rdata: Rdata, rdataEnd: Name = ''): number {
-    const rdataLength = rdata.length + rdataEnd.length
+  add(
+    section: Section,
+    owner: Owner,
+    type: number,
+    ttlSeconds: number,
+    rdata: Rdata,
+    rdataStart: Rdata = '',
+    rdataEnd: Name = '',
+  ): number {
+    const rdataLength = rdataStart.length + rdata.length + rdataEnd.length
     const fixedAt = this.#end + owner.labels.length + POINTER_OCTETS
     const rdataAt = fixedAt + RECORD_FIXED_OCTETS
     if (rdataAt + rdataLength > ANSWER_OCTETS_MAX) return 0
@@ -85,7 +93,9 @@ export class AnswerWriter {
     writeUint16(scratch, fixedAt + 2, RecordClass.IN)
     writeUint32(scratch, fixedAt + 4, ttlSeconds)
     writeUint16(scratch, fixedAt + 8, rdataLength)
-    writeName(scratch, writeName(scratch, rdataAt, rdata), rdataEnd)
+    const middleAt = rdataStart === '' ? rdataAt : writeName(scratch, rdataAt, rdataStart)
+    const endAt = writeName(scratch, middleAt, rdata)
+    if (rdataEnd !== '') writeName(scratch, endAt, rdataEnd)
     ttlOffsets[this.#records++] = fixedAt + 4
     this.#counts[section]++
     this.#end = rdataAt + rdataLength

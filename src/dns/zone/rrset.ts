@@ -12,7 +12,10 @@ export type ServiceKey = string
  */
 export interface Rrset {
   readonly type: number
+  /** Of each record, without what `rdataStart` says. */
   readonly rdata: readonly Rdata[]
+  /** What the rdata of all records begin with: priority and weight of SRV records, nothing of others. */
+  readonly rdataStart: Rdata
 }
 
 /**
@@ -24,5 +27,5 @@ export type ServiceRecords = ReadonlyMap<RelativeName, readonly Rrset[]>
 /** What stands at a name that exists without data. */
 export const NO_RRSETS: readonly Rrset[] = []
 
-/** Octets of an SRV rdata before its target: priority, weight, port. */
-export const SRV_FIXED_OCTETS = 6
+/** Octets of an SRV rdata before its target, `rdataStart` (priority and weight) left out: the port. */
+export const PORT_OCTETS = 2

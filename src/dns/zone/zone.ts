@@ -6,7 +6,7 @@
 
 import { type RelativeName, relativeName } from '../wire/name.ts'
 import { RecordType } from '../wire/record-type.ts'
-import { type Rrset, type ServiceKey, type ServiceRecords, SRV_FIXED_OCTETS } from './rrset.ts'
+import { PORT_OCTETS, type Rrset, type ServiceKey, type ServiceRecords } from './rrset.ts'
 
 /**
  * What the zone may say about a name it does not know.
@@ -16,13 +16,21 @@ export type ZoneState = 'unsynced' | 'synced' | 'absent'
 
 const NO_RECORDS: ServiceRecords = new Map()
 
+interface ServiceEntry {
+  readonly records: ServiceRecords
+  /** Names in `records` when they were told last: whoever made them may change them in place. */
+  readonly nameCount: number
+}
+
 export class Zone {
-  readonly #services = new Map<ServiceKey, ServiceRecords>()
-  readonly #names = new Map<RelativeName, readonly Rrset[]>()
+  readonly #services = new Map<ServiceKey, ServiceEntry>()
+  /** By `<service>.<namespace>.svc`: every name of a service is at or below it, so that one step replaces all of them. */
+  readonly #records = new Map<RelativeName, ServiceRecords>()
   /** Services per `<namespace>.svc`: what makes that name exist. */
   readonly #namespaces = new Map<RelativeName, number>()
   #state: ZoneState = 'unsynced'
   #serial: number
+  #nameCount = 0
 
   /** `serial` is the first SOA serial, by custom the seconds of the Unix epoch (RFC 1912 section 2.2 allows any). */
   constructor(serial: number) {
@@ -44,7 +52,7 @@ export class Zone {
 
   /** Names of services. */
   get nameCount(): number {
-    return this.#names.size
+    return this.#nameCount
   }
 
   /** Services, with names or without. */
@@ -57,9 +65,15 @@ export class Zone {
     return this.#services.keys()
   }
 
+  /** The records of a service as they are told now; undefined when the zone does not know it. */
+  recordsOf(service: ServiceKey): ServiceRecords | undefined {
+    return this.#services.get(service)?.records
+  }
+
   /** The rrsets at a name of a service: none where it exists without data, undefined where it does not exist. */
   find(name: RelativeName): readonly Rrset[] | undefined {
-    return this.#names.get(name)
+    const service = serviceOf(name)
+    return service === undefined ? undefined : this.#records.get(service)?.get(name)
   }
 
   /** Whether `<namespace>.svc` holds any service. */
@@ -73,20 +87,40 @@ export class Zone {
    */
   replace(service: ServiceKey, records: ServiceRecords | undefined): RelativeName[] {
     const before = this.#services.get(service)
-    const changed = namesThatChanged(before ?? NO_RECORDS, records ?? NO_RECORDS)
+    const changed = namesThatChanged(before?.records ?? NO_RECORDS, records ?? NO_RECORDS)
+    // Equal records are not taken over: the former ones are there, and two copies of a zone are too many.
+    if (changed.length === 0 && before !== undefined && records !== undefined) return changed
+    this.#put(service, before, records, changed)
+    return changed
+  }
+
+  /**
+   * As `replace`, for records of which it is known what changed: perhaps the former ones, changed in place in this turn of
+   * the event loop, for a service so large that comparing it would take too long. Returns `changed`, completed.
+   */
+  renew(service: ServiceKey, records: ServiceRecords, changed: RelativeName[]): RelativeName[] {
+    this.#put(service, this.#services.get(service), records, changed)
+    return changed
+  }
+
+  #put(
+    service: ServiceKey,
+    before: ServiceEntry | undefined,
+    records: ServiceRecords | undefined,
+    changed: RelativeName[],
+  ): void {
     if (before === undefined && records !== undefined) this.#countNamespace(service, 1, changed)
     if (before !== undefined && records === undefined) this.#countNamespace(service, -1, changed)
-    // Equal records are not taken over: the names hold the former ones, and two copies of a zone are too many.
-    if (changed.length === 0 && before !== undefined && records !== undefined) return changed
-
-    if (records === undefined) this.#services.delete(service)
-    else this.#services.set(service, records)
-    if (before !== undefined) {
-      for (const name of before.keys()) if (records?.has(name) !== true) this.#names.delete(name)
+    const name = nameOf(service)
+    if (records === undefined) {
+      this.#services.delete(service)
+      this.#records.delete(name)
+    } else {
+      this.#services.set(service, { records, nameCount: records.size })
+      this.#records.set(name, records)
     }
-    if (records !== undefined) for (const [name, rrsets] of records) this.#names.set(name, rrsets)
+    this.#nameCount += (records?.size ?? 0) - (before?.nameCount ?? 0)
     if (changed.length > 0) this.#serial = (this.#serial + 1) >>> 0
-    return changed
   }
 
   #countNamespace(service: ServiceKey, step: 1 | -1, changed: RelativeName[]): void {
@@ -99,17 +133,38 @@ export class Zone {
   }
 }
 
+/** `<service>.<namespace>.svc` of a service. */
+function nameOf(service: ServiceKey): RelativeName {
+  const at = service.indexOf('/')
+  return relativeName([service.slice(at + 1), service.slice(0, at), 'svc']) ?? ''
+}
+
+/** Labels of a service's name. */
+const SERVICE_LABELS = 3
+
+/** The last three labels of a name: the service it would belong to; undefined when it has fewer. */
+function serviceOf(name: RelativeName): RelativeName | undefined {
+  let labels = 0
+  for (let at = 0; at < name.length; at += name.charCodeAt(at) + 1) labels++
+  if (labels < SERVICE_LABELS) return undefined
+  let at = 0
+  for (let left = labels - SERVICE_LABELS; left > 0; left--) at += name.charCodeAt(at) + 1
+  return name.slice(at)
+}
+
 /** Names that came, went, or whose own records or glue differ. */
 function namesThatChanged(before: ServiceRecords, after: ServiceRecords): RelativeName[] {
-  const changed = new Set<RelativeName>()
-  for (const [name, rrsets] of after) if (!sameRrsets(before.get(name), rrsets)) changed.add(name)
-  for (const name of before.keys()) if (!after.has(name)) changed.add(name)
-  if (changed.size === 0) return []
+  const changed: RelativeName[] = []
+  for (const [name, rrsets] of after) if (!sameRrsets(before.get(name), rrsets)) changed.push(name)
+  for (const name of before.keys()) if (!after.has(name)) changed.push(name)
+  if (changed.length === 0 || after.size === 0) return changed
+  const known = new Set(changed)
   for (const [name, rrsets] of after) {
+    if (known.has(name)) continue
     const srv = rrsets.find((rrset) => rrset.type === RecordType.SRV)
-    if (srv?.rdata.some((rdata) => changed.has(rdata.slice(SRV_FIXED_OCTETS))) === true) changed.add(name)
+    if (srv?.rdata.some((rdata) => known.has(rdata.slice(PORT_OCTETS))) === true) changed.push(name)
   }
-  return [...changed]
+  return changed
 }
 
 function sameRrsets(one: readonly Rrset[] | undefined, other: readonly Rrset[]): boolean {
@@ -119,6 +174,7 @@ function sameRrsets(one: readonly Rrset[] | undefined, other: readonly Rrset[]):
     return (
       rrset.type === against.type &&
       rrset.rdata.length === against.rdata.length &&
+      rrset.rdataStart === against.rdataStart &&
       rrset.rdata.every((rdata, j) => rdata === against.rdata[j])
     )
   })

@@ -8,7 +8,7 @@ import type { SliceFacts } from '../../../src/control/records/facts.ts'
 import { recordsOf } from '../../../src/control/records/records-of.ts'
 import { LABEL_OCTETS_MAX, labelsOf, relativeName } from '../../../src/dns/wire/name.ts'
 import { RecordType } from '../../../src/dns/wire/record-type.ts'
-import { SRV_FIXED_OCTETS } from '../../../src/dns/zone/rrset.ts'
+import { PORT_OCTETS } from '../../../src/dns/zone/rrset.ts'
 
 const APEX_OCTETS = 18
 const SETTINGS = { submariner: false, localClusterId: undefined, apexOctetsMax: APEX_OCTETS }
@@ -80,7 +80,7 @@ suite('records of a service', () => {
             assert.equal(new Set(rdata).size, rdata.length)
             if (type !== RecordType.SRV) continue
             for (const one of rdata) {
-              const target = records!.get(one.slice(SRV_FIXED_OCTETS))
+              const target = records!.get(one.slice(PORT_OCTETS))
               assert.ok(target?.some(({ type }) => type !== RecordType.SRV))
             }
           }
@@ -126,7 +126,7 @@ suite('records of a service', () => {
     for (const spec of [{ type: 'Headless' }, { type: 'ClusterSetIP' }]) {
       const { records } = recordsOf({ import: importOf(spec), slices }, { ...SETTINGS, submariner: true })
       const rrsets = records!.get(relativeName(['db', 'shop', 'svc'])!)!
-      assert.deepEqual(rrsets, [{ type: RecordType.A, rdata: ['\n\0\0\x01'] }])
+      assert.deepEqual(rrsets, [{ type: RecordType.A, rdata: ['\n\0\0\x01'], rdataStart: '' }])
     }
   })
 

@@ -9,8 +9,12 @@ function name(text: string): RelativeName {
   return relativeName(text.split('.'))!
 }
 
-const a = (...rdata: string[]): Rrset => ({ type: RecordType.A, rdata })
-const srv = (target: string): Rrset => ({ type: RecordType.SRV, rdata: [`\0\0\0\x64\0\x50${name(target)}`] })
+const a = (...rdata: string[]): Rrset => ({ type: RecordType.A, rdata, rdataStart: '' })
+const srv = (target: string): Rrset => ({
+  type: RecordType.SRV,
+  rdata: [`\0\x50${name(target)}`],
+  rdataStart: '\0\0\0\x64',
+})
 
 function records(entries: Record<string, readonly Rrset[]>): ServiceRecords {
   return new Map(Object.entries(entries).map(([text, rrsets]) => [name(text), rrsets]))

@@ -1,0 +1,99 @@
+/**
+ * A touched service's objects to its records: at once by a pure function, or, for a headless service of thousands of
+ * endpoints, by what changed since the last time, in as many turns of the event loop as it takes.
+ */
+
+import type { RelativeName } from '../dns/wire/name.ts'
+import type { ServiceKey, ServiceRecords } from '../dns/zone/rrset.ts'
+import type { Ignored } from './records/ignored.ts'
+import { LargeHeadless } from './records/large-headless.ts'
+import { nameOfService } from './records/names.ts'
+import { type RecordSettings, recordsOf, type ServiceFacts } from './records/records-of.ts'
+
+/** Endpoints from which on a headless service is large: calculating fewer takes a part of a turn. */
+export const LARGE_FROM_ENDPOINTS = 1_000
+
+/** It stays large until it has half of them, so that one on the border does not change its kind all the time. */
+const LARGE_UNTIL_PART = 2
+
+export interface Calculation {
+  /** Whether all objects are in it; else it goes on when it is asked for again. */
+  readonly isWhole: boolean
+  /** Undefined while there is nothing to publish. */
+  readonly publication:
+    | {
+        readonly records: ServiceRecords | undefined
+        /** Names whose answers changed, where that is known; undefined: compare. */
+        readonly changed: RelativeName[] | undefined
+      }
+    | undefined
+}
+
+export interface CalculatorParts {
+  of(service: ServiceKey): ServiceFacts
+  /** What the zone has of a service. */
+  published(service: ServiceKey): ServiceRecords | undefined
+  onIgnored(service: ServiceKey, findings: readonly Ignored[]): void
+  /** Whether this turn of the event loop has no more time for us. */
+  isSpent(): boolean
+}
+
+export class Calculator {
+  readonly #settings: RecordSettings
+  readonly #parts: CalculatorParts
+  readonly #largeFromEndpoints: number
+  readonly #large = new Map<ServiceKey, LargeHeadless>()
+
+  constructor(settings: RecordSettings, parts: CalculatorParts, largeFromEndpoints = LARGE_FROM_ENDPOINTS) {
+    this.#settings = settings
+    this.#parts = parts
+    this.#largeFromEndpoints = largeFromEndpoints
+  }
+
+  /** Services whose records change in place. */
+  get largeCount(): number {
+    return this.#large.size
+  }
+
+  calculate(service: ServiceKey): Calculation {
+    const facts = this.#parts.of(service)
+    if (this.#isLarge(service, facts)) return this.#followLarge(service, facts)
+    this.#large.delete(service)
+    const { records, ignored } = recordsOf(facts, this.#settings)
+    this.#parts.onIgnored(service, ignored)
+    return { isWhole: true, publication: { records, changed: undefined } }
+  }
+
+  #isLarge(service: ServiceKey, { import: serviceImport, slices }: ServiceFacts): boolean {
+    if (serviceImport?.type !== 'Headless') return false
+    const endpoints = slices.reduce((sum, slice) => sum + slice.endpoints.length, 0)
+    const from = this.#largeFromEndpoints
+    return endpoints >= (this.#large.has(service) ? from / LARGE_UNTIL_PART : from)
+  }
+
+  #followLarge(service: ServiceKey, { import: serviceImport, slices }: ServiceFacts): Calculation {
+    let large = this.#large.get(service)
+    if (large === undefined) {
+      const { namespace, name } = serviceImport!
+      large = new LargeHeadless(nameOfService(namespace, name), this.#settings.apexOctetsMax)
+      this.#large.set(service, large)
+    }
+    let isWhole: boolean
+    try {
+      isWhole = large.follow(slices, () => this.#parts.isSpent())
+    } catch (failure) {
+      // Whatever it holds now, the next one is made from the objects.
+      this.#large.delete(service)
+      throw failure
+    }
+    this.#parts.onIgnored(service, large.ignored)
+    const { records } = large
+    const before = this.#parts.published(service)
+    if (before === records) return { isWhole, publication: { records, changed: large.takeChanged() } }
+    // Half a service is never published: the former records stay until the new ones are whole.
+    if (!isWhole) return { isWhole, publication: undefined }
+    const changed = large.takeChanged()
+    if (before !== undefined) for (const name of before.keys()) if (!records.has(name)) changed.push(name)
+    return { isWhole, publication: { records, changed } }
+  }
+}

@@ -1,0 +1,200 @@
+/**
+ * A headless service of thousands of endpoints, whose records change in place: a slice that changed costs what changed in
+ * it, not what the service has. What it holds is what `headless.ts` would make of the same slices, in another order.
+ *
+ * Each record is counted as often as slices tell it, so that it goes with the last of them.
+ */
+
+import { NAME_OCTETS_MAX, type RelativeName, textOfName } from '../../dns/wire/name.ts'
+import { RecordType } from '../../dns/wire/record-type.ts'
+import type { ServiceRecords } from '../../dns/zone/rrset.ts'
+import { isIpv4, portAndTarget } from './drafts.ts'
+import type { EndpointFacts, PortFacts, SliceFacts } from './facts.ts'
+import { type Ignored, IgnoredList } from './ignored.ts'
+import { LiveRrset } from './live-rrset.ts'
+import { nameOfCluster, nameOfEndpoint, nameOfPort } from './names.ts'
+
+type Step = 'add' | 'remove'
+
+/** Names that do not fit of which is known that they were told. */
+const TOO_LONG_MAX = 1_000
+
+export class LargeHeadless {
+  readonly #serviceName: RelativeName
+  readonly #nameOctetsMax: number
+  /** By the slice's name. */
+  readonly #slices = new Map<string, SliceFacts>()
+  readonly #records = new Map<RelativeName, LiveRrset[]>()
+  /** Names with SRV records: their answers hold the addresses of the names they lead to. */
+  readonly #owners = new Set<RelativeName>()
+  /** Names that did not fit. */
+  readonly #tooLong = new Set<RelativeName>()
+  /** Since `takeChanged`, which also begins it: before the first publication everything is new. */
+  #changed: Set<RelativeName> | undefined
+  #hasTargetChanged = false
+
+  /** `apexOctetsMax`: octets of the longest apex that the names will stand under, its root label included. */
+  constructor(serviceName: RelativeName, apexOctetsMax: number) {
+    this.#serviceName = serviceName
+    this.#nameOctetsMax = NAME_OCTETS_MAX - apexOctetsMax
+  }
+
+  /** As the slices taken in so far have them; they change in place with the next ones. */
+  get records(): ServiceRecords {
+    return this.#records
+  }
+
+  get ignored(): readonly Ignored[] {
+    if (this.#tooLong.size === 0) return []
+    const ignored = new IgnoredList()
+    for (const name of this.#tooLong) ignored.add('name-too-long', 'the name below the zone', textOfName(name))
+    return ignored.entries
+  }
+
+  /** Takes in the slices that changed, one after the other until `isSpent`. True when nothing is left to do. */
+  follow(slices: readonly SliceFacts[], isSpent: () => boolean): boolean {
+    let present = 0
+    for (const slice of slices) {
+      const former = this.#slices.get(slice.name)
+      if (former !== undefined) present++
+      if (former === slice) continue
+      this.#replace(former, slice)
+      this.#slices.set(slice.name, slice)
+      if (former === undefined) present++
+      if (isSpent()) return false
+    }
+    return present === this.#slices.size || this.#forgetOthers(slices, isSpent)
+  }
+
+  /** The names whose answers changed since it was asked last; all of them at the first time. */
+  takeChanged(): RelativeName[] {
+    const changed = this.#changed
+    if (changed !== undefined && this.#hasTargetChanged) for (const owner of this.#owners) changed.add(owner)
+    this.#hasTargetChanged = false
+    this.#changed = new Set()
+    return [...(changed ?? this.#records.keys())]
+  }
+
+  #forgetOthers(slices: readonly SliceFacts[], isSpent: () => boolean): boolean {
+    const names = new Set(slices.map((slice) => slice.name))
+    for (const [name, former] of this.#slices) {
+      if (names.has(name)) continue
+      this.#replace(former, undefined)
+      this.#slices.delete(name)
+      if (isSpent()) return false
+    }
+    return true
+  }
+
+  /** What is new is added before what is old is removed: a record that both tell does not change. */
+  #replace(former: SliceFacts | undefined, slice: SliceFacts | undefined): void {
+    const isSameFrame = former !== undefined && slice !== undefined && hasSameFrame(former, slice)
+    const [start, formerEnd, end] = isSameFrame
+      ? rangesThatDiffer(former.endpoints, slice.endpoints)
+      : [0, former?.endpoints.length ?? 0, slice?.endpoints.length ?? 0]
+    if (slice !== undefined) this.#apply('add', slice, start, end)
+    if (former !== undefined) this.#apply('remove', former, start, formerEnd)
+  }
+
+  #apply(step: Step, slice: SliceFacts, start: number, end: number): void {
+    if (start >= end || !this.#admits(this.#serviceName)) return
+    const { clusterId, endpoints } = slice
+    for (let i = start; i < end; i++) {
+      for (const address of endpoints[i]!.addresses) this.#count(step, this.#serviceName, typeOf(address), address)
+    }
+    // As in `headless.ts`: without a cluster id there are no names of endpoints.
+    if (clusterId === undefined) return
+    const clusterName = nameOfCluster(clusterId, this.#serviceName)
+    const ports = slice.ports.map((port) => ({ port, owner: this.#ownerOf(port) }))
+    for (let i = start; i < end; i++) {
+      const { host, addresses } = endpoints[i]!
+      const target = nameOfEndpoint(host, clusterName)
+      if (!this.#admits(target)) continue
+      for (const address of addresses) {
+        if (this.#count(step, target, typeOf(address), address)) this.#hasTargetChanged = true
+      }
+      for (const { port, owner } of ports) {
+        const service = portAndTarget(port, target)
+        // A service may have a port twice, under two names or under none: counted as often here as there.
+        this.#count(step, this.#serviceName, RecordType.SRV, service)
+        if (owner !== undefined) this.#count(step, owner, RecordType.SRV, service)
+      }
+    }
+  }
+
+  #ownerOf(port: PortFacts): RelativeName | undefined {
+    if (port.name === '') return undefined
+    const name = nameOfPort(port, this.#serviceName)
+    return this.#admits(name) ? name : undefined
+  }
+
+  #admits(name: RelativeName): boolean {
+    if (name.length <= this.#nameOctetsMax) return true
+    if (this.#tooLong.size < TOO_LONG_MAX) this.#tooLong.add(name)
+    return false
+  }
+
+  /** Adds or removes one record; true when the name's answer changed with it. */
+  #count(step: Step, name: RelativeName, type: number, record: string): boolean {
+    const rrsets = this.#records.get(name)
+    const rrset = rrsets?.find((one) => one.type === type)
+    if (step === 'add') {
+      if (rrset !== undefined && !rrset.add(record)) return false
+      if (rrset === undefined) this.#addRrset(name, rrsets, new LiveRrset(type, record))
+    } else {
+      if (rrset?.remove(record) !== true) return false
+      if (rrset.rdata.length === 0) this.#removeRrset(name, rrsets!, rrset)
+    }
+    this.#changed?.add(name)
+    return true
+  }
+
+  #addRrset(name: RelativeName, rrsets: LiveRrset[] | undefined, rrset: LiveRrset): void {
+    if (rrsets === undefined) this.#records.set(name, [rrset])
+    else rrsets.push(rrset)
+    if (rrset.type === RecordType.SRV) this.#owners.add(name)
+  }
+
+  #removeRrset(name: RelativeName, rrsets: LiveRrset[], rrset: LiveRrset): void {
+    rrsets.splice(rrsets.indexOf(rrset), 1)
+    if (rrsets.length === 0) this.#records.delete(name)
+    if (rrset.type === RecordType.SRV) this.#owners.delete(name)
+  }
+}
+
+function typeOf(address: string): number {
+  return isIpv4(address) ? RecordType.A : RecordType.AAAA
+}
+
+/** Whether two slices give their endpoints the same names and ports. */
+function hasSameFrame(one: SliceFacts, other: SliceFacts): boolean {
+  return (
+    one.clusterId === other.clusterId &&
+    one.ports.length === other.ports.length &&
+    one.ports.every(({ name, protocol, port }, i) => {
+      const against = other.ports[i]!
+      return name === against.name && protocol === against.protocol && port === against.port
+    })
+  )
+}
+
+/** Where two lists begin to differ, and where each ends to: a change is mostly one endpoint. */
+function rangesThatDiffer(one: readonly EndpointFacts[], other: readonly EndpointFacts[]): [number, number, number] {
+  let start = 0
+  while (start < one.length && start < other.length && isSameEndpoint(one[start]!, other[start]!)) start++
+  let end = one.length
+  let otherEnd = other.length
+  while (end > start && otherEnd > start && isSameEndpoint(one[end - 1]!, other[otherEnd - 1]!)) {
+    end--
+    otherEnd--
+  }
+  return [start, end, otherEnd]
+}
+
+function isSameEndpoint(one: EndpointFacts, other: EndpointFacts): boolean {
+  return (
+    one.host === other.host &&
+    one.addresses.length === other.addresses.length &&
+    one.addresses.every((address, i) => address === other.addresses[i])
+  )
+}
