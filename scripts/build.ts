@@ -1,6 +1,7 @@
-// Bundles the agent into dist/nodelocal-mcs.js (and its watchdog thread beside it): one file, tree-shaken, because @kubernetes/client-node unbundled costs
-// tens of MiB of memory. koffi stays outside: it loads a native library from its own folder.
+// Bundles the agent: dist/nodelocal-mcs.js, and beside it what runs on threads of its own or is loaded only where it is used. Tree-shaken, because
+// every function that is parsed and every string of source stays in memory. koffi stays outside: it loads a native library from its own folder.
 import { chmodSync, readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { build, type Plugin } from 'esbuild'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -19,12 +20,80 @@ const clientNodeHasNoSideEffects: Plugin = {
   },
 }
 
+const throwing = (name: string) => `function ${name}() { throw new Error('${name} is left out of the bundle') }`
+
+/** What packages bring and we do not use, by the file that asks for it: each with the module that stands there instead. */
+const LEFT_OUT: readonly { readonly of: RegExp; readonly what: Readonly<Record<string, string>> }[] = [
+  {
+    // KubeConfig can make clients of the generated API, and options for undici's fetch: 1.5 MiB of source. We make requests with Node's own.
+    of: /@kubernetes\/client-node\/dist\/config\.js$/,
+    what: {
+      undici: `export ${throwing('Agent')}\nexport ${throwing('ProxyAgent')}`,
+      './gen/index.js': `export ${throwing('createConfiguration')}\nexport ${throwing('ServerConfiguration')}`,
+      './middleware.js': `export ${throwing('setHeaderMiddleware')}`,
+    },
+  },
+  {
+    // loadYaml makes the API's objects instances of their classes. We read a kubeconfig with it, which is none of them.
+    of: /@kubernetes\/client-node\/dist\/yaml\.js$/,
+    what: { './serializer.js': 'export const ObjectSerializer = { deserialize: (value) => value }' },
+  },
+  {
+    of: /prom-client\/index\.js$/,
+    what: {
+      './lib/pushgateway': `module.exports = ${throwing('Pushgateway')}`,
+      './lib/cluster': `module.exports = ${throwing('AggregatorRegistry')}`,
+      './lib/summary': `module.exports = ${throwing('Summary')}`,
+    },
+  },
+  {
+    // Asked for with exemplars alone.
+    of: /prom-client\/lib\/metrics\/processCpuTotal\.js$/,
+    what: { '@opentelemetry/api': 'module.exports = {}' },
+  },
+]
+const leaveOut: Plugin = {
+  name: 'leave-out',
+  setup(plugins) {
+    plugins.onResolve({ filter: /.*/ }, ({ path, importer }) => {
+      const contents = LEFT_OUT.find(({ of, what }) => of.test(importer) && path in what)?.what[path]
+      return contents === undefined ? undefined : { path, namespace: 'left-out', pluginData: contents }
+    })
+    plugins.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ pluginData }) => ({ contents: pluginData as string }))
+  },
+}
+
+// An import of node:http reads everything that it exports, WebSocket too, and so loads Node's undici and node:http2: 5 MiB.
+const httpWithoutWebSocket: Plugin = {
+  name: 'http-without-web-socket',
+  setup(plugins) {
+    plugins.onResolve({ filter: /^(node:)?http$/ }, () => ({ path: 'node:http', namespace: 'built-in' }))
+    plugins.onLoad({ filter: /.*/, namespace: 'built-in' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule('${path}')`,
+    }))
+  },
+}
+
+/** Modules that are imported when they are needed, if ever, and the files that they become. */
+const LOADED_LATER: Readonly<Record<string, string>> = { 'nodelocal-mcs-kubernetes': 'src/control/kubernetes-api.ts' }
+const loadLater: Plugin = {
+  name: 'load-later',
+  setup(plugins) {
+    plugins.onResolve({ filter: /\.ts$/ }, ({ path, kind }) => {
+      if (kind !== 'dynamic-import') return undefined
+      const file = Object.entries(LOADED_LATER).find(([, source]) => basename(source) === basename(path))?.[0]
+      return file === undefined ? undefined : { path: `./${file}.js`, external: true }
+    })
+  },
+}
+
 await build({
   entryPoints: {
     'nodelocal-mcs': 'cmd/nodelocal-mcs/main.ts',
     'nodelocal-mcs-watchdog': 'src/agent/watchdog-thread.ts',
     // A worker that parsed the whole agent would cost several MiB.
     'nodelocal-mcs-worker': 'src/serve/worker.ts',
+    ...LOADED_LATER,
   },
   outdir: 'dist',
   bundle: true,
@@ -37,7 +106,7 @@ await build({
   minifyWhitespace: true,
   legalComments: 'linked',
   external: ['koffi'],
-  plugins: [clientNodeHasNoSideEffects],
+  plugins: [leaveOut, httpWithoutWebSocket, loadLater, clientNodeHasNoSideEffects],
   define: { 'process.env.NODELOCAL_MCS_VERSION': JSON.stringify(version) },
   banner: {
     // CommonJS packages inside the bundle still call require for Node's own modules.

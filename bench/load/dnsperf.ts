@@ -22,6 +22,8 @@ export interface Load {
   /** Queries a second; 0: as many as get through. */
   readonly rate: number
   readonly seconds: number
+  /** How often the file of names is gone through at most; without it, as often as the time allows. */
+  readonly timesMax?: number
 }
 
 export interface Counted {
@@ -69,8 +71,9 @@ export async function latencyRun(load: Load, outputFile: string): Promise<Float6
   return Float64Array.from(micros).sort()
 }
 
-function argumentsOf({ port, transport, names, rate, seconds }: Load): string[] {
+function argumentsOf({ port, transport, names, rate, seconds, timesMax }: Load): string[] {
   const limit = rate === 0 ? [] : ['-Q', String(rate)]
+  const times = timesMax === undefined ? [] : ['-n', String(timesMax)]
   return [
     '-s',
     '127.0.0.1',
@@ -87,6 +90,7 @@ function argumentsOf({ port, transport, names, rate, seconds }: Load): string[] 
     '-q',
     String(OUTSTANDING),
     ...limit,
+    ...times,
   ]
 }
 

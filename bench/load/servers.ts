@@ -127,7 +127,11 @@ export interface OurServer extends Server {
   metric(name: string, labels?: string): Promise<number>
 }
 
-export async function startUs(upstream: { readonly port: number }, transport: UpstreamTransport): Promise<OurServer> {
+export async function startUs(
+  upstream: { readonly port: number },
+  transport: UpstreamTransport,
+  { implementation = 'auto', threads = 1 } = {},
+): Promise<OurServer> {
   const [port, metricsPort, directory] = [await freePort(), await freePort(), home()]
   const path = join(directory, 'config.yaml')
   const root = new URL('../../', import.meta.url).pathname
@@ -135,6 +139,7 @@ export async function startUs(upstream: { readonly port: number }, transport: Up
     path,
     [
       `listen: { port: ${port} }`,
+      `udp: { implementation: ${implementation}, threads: ${threads} }`,
       'clusterset: { source: none }',
       'cache: { maxTtlSeconds: 300 }',
       `forward: [{ zones: ["."], upstreams: ["127.0.0.1:${upstream.port}"], transport: ${transport}, maxInFlight: 20000 }]`,

@@ -5,7 +5,8 @@
  * setting that is silently ignored is found at three in the morning.
  */
 
-import { z } from 'zod'
+// The namespace, not its member `z`, which would bring the texts of forty languages.
+import * as z from 'zod'
 import { contradictionsIn, type Problem } from './contradictions.ts'
 import { nearest } from './did-you-mean.ts'
 import { canonicalAddress, isDnsName, isLabel, parseUpstream, splitHostPort } from './syntax.ts'
