@@ -27,6 +27,7 @@ import { type Target, targetOf } from './api-server/target.ts'
 import { type Break, Watch } from './api-server/watch.ts'
 import type { ApiUnderTest, CrdVersion, KubernetesObject } from './api-under-test.ts'
 import { writeKubeconfig } from './kubeconfig.ts'
+import { type Access, textOfAccess } from './rbac.ts'
 
 export interface FakeApiServerOptions {
   /** Versions of the ServiceImport CRD there are at the start. Default: both. */
@@ -41,6 +42,8 @@ export interface FakeApiServerOptions {
   readonly tls?: { readonly certificate: string; readonly key: string; readonly authority: string }
   /** Common names of client certificates it accepts, beside `tokens`. Default: any, and none. */
   readonly clients?: readonly string[]
+  /** What whoever was let in may do with a resource, as RBAC says. Default: everything. Discovery is everybody's. */
+  readonly allows?: (asked: Access) => boolean
   /** Default: chosen by the system. */
   readonly port?: number
 }
@@ -49,6 +52,8 @@ export interface FakeApiServer extends ApiUnderTest {
   readonly faults: Faults
   /** Newest last; the oldest are forgotten beyond `REQUESTS_MAX`. */
   readonly requests: readonly RequestLogEntry[]
+  /** What was asked of resources (`textOfAccess`), allowed or not; recorded where `allows` is given. */
+  readonly accesses: ReadonlySet<string>
   /** Open watches, of one resource or of all. */
   watches(resource?: ResourceName): number
   /** The newest resource version. */
@@ -81,6 +86,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
   served.setCrd(options.crdVersions ?? ['v1beta1', 'v1alpha1'])
   const watches = new Set<Watch>()
   const requests: RequestLogEntry[] = []
+  const accesses = new Set<string>()
   let hasWatchList = options.hasWatchList ?? true
   let tokens = options.tokens
   let clients = options.clients
@@ -97,6 +103,13 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
     if (tokens?.some((token) => entry.authorization === `Bearer ${token}`) !== true) throw refusal(401)
   }
 
+  function checkPermission({ verb, group, name, namespace }: Target): void {
+    if (options.allows === undefined || verb === 'discovery' || verb === 'other') return
+    const asked = { verb, group: group ?? '', resource: name ?? '', namespace }
+    accesses.add(textOfAccess(asked))
+    if (!options.allows(asked)) throw new ApiError(403, 'Forbidden', `forbidden: cannot ${textOfAccess(asked)}`)
+  }
+
   async function serve(target: Target, writer: BodyWriter, entry: RequestLogEntry, response: ServerResponse) {
     const { verb, group, version, query } = target
     const met = { verb, resource: target.resource }
@@ -104,6 +117,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
     // The client may have gone meanwhile, and would leave a watch that nobody closes.
     if (!writer.isOpen) return
     checkAccess(entry)
+    checkPermission(target)
     const refused = faults.refusalOf(met)
     if (refused !== undefined) throw refused
     writer.cutAfterOctets = faults.bodyCutOf(met)
@@ -200,6 +214,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
     url,
     faults,
     requests,
+    accesses,
     get resourceVersion() {
       return store.version
     },

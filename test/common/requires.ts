@@ -29,8 +29,9 @@ export function skipWithout(programs: Readonly<Record<string, string>>): string 
   return why
 }
 
-function missing(program: string, debianPackage: string): string {
-  return `${program} is missing: install the Debian package ${debianPackage}`
+/** `source`: a Debian package, or in words where there is none. */
+function missing(program: string, source: string): string {
+  return `${program} is missing: ${source.includes(' ') ? source : `install the Debian package ${source}`}`
 }
 
 function pathOf(program: string): string | undefined {

@@ -7,6 +7,7 @@ import { configJsonSchema, type JsonSchema } from '../../src/config/schema.ts'
 import { type AgentProcess, startAgentProcess } from '../common/agent-process.ts'
 import { requireProgram } from '../common/requires.ts'
 import { startUnbound, type Unbound } from '../common/unbound.ts'
+import { KUBECTL } from '../manifests/built.ts'
 
 const ROOT = new URL('../../', import.meta.url).pathname
 const GUIDES = [
@@ -54,7 +55,7 @@ suite('guides', () => {
   })
 
   test('what the install guide builds with kubectl builds', (t) => {
-    const kubectl = requireProgram(t, 'kubectl', 'kubectl (of any vendor that brings kustomize 5)')
+    const kubectl = requireProgram(t, 'kubectl', KUBECTL)
     if (kubectl === undefined) return
     const folders = commandsIn('docs/install.md').flatMap(
       (line) => /^kubectl (?:kustomize|apply -k) (\S+)/.exec(line)?.[1] ?? [],

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { PodMonitor, PrometheusRule } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1'
@@ -8,18 +7,10 @@ import { DaemonSet, Deployment } from 'kubernetes-models/apps/v1'
 import { ClusterRole, ClusterRoleBinding, Role, RoleBinding } from 'kubernetes-models/rbac.authorization.k8s.io/v1'
 import { ConfigMap, Service, ServiceAccount } from 'kubernetes-models/v1'
 import ts from 'typescript'
-import { parseAllDocuments } from 'yaml'
 import { configFromText } from '../../src/config/config.ts'
-import { requireProgram } from '../common/requires.ts'
+import { built, FOLDERS, type ManifestObject } from './built.ts'
 
 const ROOT = new URL('../../', import.meta.url).pathname
-
-interface KubernetesObject {
-  readonly apiVersion: string
-  readonly kind: string
-  readonly metadata: { readonly name: string }
-  readonly data?: Readonly<Record<string, string>>
-}
 
 type PodTemplate = {
   spec: {
@@ -53,11 +44,6 @@ const MODELS = {
   PodMonitor: { module: OPERATOR, model: PodMonitor },
   PrometheusRule: { module: OPERATOR, model: PrometheusRule },
 } as const
-
-const FOLDERS = [
-  'manifests/base',
-  ...readdirSync(join(ROOT, 'manifests/overlays')).map((name) => `manifests/overlays/${name}`),
-]
 
 suite('manifests', () => {
   for (const folder of FOLDERS) {
@@ -150,21 +136,6 @@ suite('manifests', () => {
   })
 })
 
-const buildings = new Map<string, KubernetesObject[]>()
-
-function built(t: Parameters<typeof requireProgram>[0], folder: string): KubernetesObject[] | undefined {
-  const known = buildings.get(folder)
-  if (known !== undefined) return known
-  const kubectl = requireProgram(t, 'kubectl', 'kubectl (of any vendor that brings kustomize 5)')
-  if (kubectl === undefined) return undefined
-  const { status, stdout, stderr } = spawnSync(kubectl, ['kustomize', folder], { cwd: ROOT, encoding: 'utf8' })
-  assert.equal(status, 0, stderr)
-  assert.equal(stderr, '')
-  const objects = parseAllDocuments(stdout).map((document) => document.toJS() as KubernetesObject)
-  buildings.set(folder, objects)
-  return objects
-}
-
 function validated(object: object, Model: new (data: never) => { validate(): void }, name: string): void {
   try {
     new Model(object as never).validate()
@@ -174,7 +145,7 @@ function validated(object: object, Model: new (data: never) => { validate(): voi
 }
 
 /** Texts of ConfigMaps are long and of no type. */
-function withoutTexts(object: KubernetesObject): object {
+function withoutTexts(object: ManifestObject): object {
   return object.data === undefined ? object : { ...object, data: {} }
 }
 
