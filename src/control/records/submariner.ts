@@ -6,7 +6,7 @@
 import type { RelativeName } from '../../dns/wire/name.ts'
 import { addClusterSetIp } from './cluster-set-ip.ts'
 import type { Drafts } from './drafts.ts'
-import type { ServiceImportFacts, SliceFacts } from './facts.ts'
+import type { PortFacts, ServiceImportFacts, SliceFacts } from './facts.ts'
 
 /** The local cluster's service if it is ready, else those of all ready clusters: the answer then rotates over them. */
 export function addSubmariner(
@@ -20,6 +20,15 @@ export function addSubmariner(
   const local = ready.filter((slice) => slice.clusterId !== undefined && slice.clusterId === localClusterId)
   const chosen = local.length > 0 ? local : ready
   const addresses = new Set(chosen.flatMap((slice) => slice.endpoints.flatMap((endpoint) => endpoint.addresses)))
-  const ports = serviceImport.ports.length > 0 ? serviceImport.ports : chosen.flatMap((slice) => slice.ports)
-  addClusterSetIp(drafts, serviceName, [...addresses], ports)
+  addClusterSetIp(drafts, serviceName, [...addresses], commonPorts(chosen) ?? serviceImport.ports)
+}
+
+/** The ports that all slices have, for each address must have every port; undefined where no slice tells any. */
+function commonPorts(slices: readonly SliceFacts[]): readonly PortFacts[] | undefined {
+  const [first, ...others] = slices.filter((slice) => slice.ports.length > 0)
+  return first?.ports.filter((port) => others.every((other) => other.ports.some((one) => isSamePort(one, port))))
+}
+
+function isSamePort(one: PortFacts, other: PortFacts): boolean {
+  return one.name === other.name && one.protocol === other.protocol && one.port === other.port
 }
