@@ -8,6 +8,7 @@ import { datagramCalls } from '../host/syscalls.ts'
 import type { CounterLabels, TrafficCounters } from '../observe/counters.ts'
 import type { Log } from '../observe/log.ts'
 import { PacketCache, type PacketCacheStatus } from '../serve/cache/packet-cache.ts'
+import { DIRECT_PER_SECOND_MAX } from '../serve/direct-service.ts'
 import { openUdpListener } from '../serve/listen/udp-dgram.ts'
 import type { OpenUdpListener } from '../serve/listen/udp-listener.ts'
 import { mmsgListeners } from '../serve/listen/udp-mmsg.ts'
@@ -28,12 +29,14 @@ export interface FastPathParts {
 export interface FastPathStatus {
   readonly implementation: 'mmsg' | 'dgram'
   readonly threads: number
+  /** The event loop serves UDP itself at the moment. */
+  readonly isDirect: boolean
   readonly workers: WorkerCounts
   readonly packetCache: PacketCacheStatus
 }
 
 const NO_PACKETS: PacketCacheStatus = { entries: 0, bytes: 0, bytesMax: 0, evictions: 0, refusals: 0 }
-const NO_WORKERS: WorkerCounts = { restarts: 0, sendFailed: 0, receiveFailed: 0 }
+const NO_WORKERS: WorkerCounts = { restarts: 0, handOvers: 0, sendFailed: 0, receiveFailed: 0 }
 
 /** What there is with batched system calls alone. */
 interface Batched {
@@ -106,6 +109,7 @@ export class AgentFastPath {
     return {
       implementation: batched === undefined ? 'dgram' : 'mmsg',
       threads: batched?.pool.threads ?? 0,
+      isDirect: batched?.pool.isDirect ?? true,
       workers: batched?.pool.counts() ?? NO_WORKERS,
       packetCache: batched?.packetCache.status() ?? NO_PACKETS,
     }
@@ -116,11 +120,14 @@ export class AgentFastPath {
     const { cache, udp } = this.#parts.config()
     const calls = datagramCalls()
     const packetCache = new PacketCache(cache.maxBytes, randomBytes(4).readInt32LE())
-    const pool = new WorkerPool(udp, {
-      calls,
-      packetCache,
-      onFallen: (error, pauseMs) => log.error('worker-fallen', { error, startsAgainInMs: pauseMs }),
-    })
+    const pool = new WorkerPool(
+      { ...udp, directPerSecondMax: DIRECT_PER_SECOND_MAX },
+      {
+        calls,
+        packetCache,
+        onFallen: (error, pauseMs) => log.error('worker-fallen', { error, startsAgainInMs: pauseMs }),
+      },
+    )
     const filler = new PacketFiller({
       packetCache,
       logs: () => this.#parts.config().log.queries,

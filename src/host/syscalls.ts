@@ -15,6 +15,15 @@ interface Koffi {
   address(bytes: Uint8Array): bigint
   errno(): number
   readonly os: { readonly errno: Readonly<Record<string, number>> }
+  readonly node: { poll(descriptor: number, ready: (status: number) => void): PollHandle }
+}
+
+/** libuv's `uv_poll_t`, begun. */
+interface PollHandle {
+  start(ready: (status: number) => void): void
+  stop(): void
+  unref(): void
+  close(): void
 }
 
 /** A system call said no. */
@@ -60,6 +69,8 @@ export interface DatagramCalls {
   localAddress(descriptor: number, address: Uint8Array): number
   /** HOT. `headers`: an array of `struct mmsghdr`. Never waits. Messages received. */
   receiveMessages(descriptor: number, headers: Uint8Array, count: number): number
+  /** HOT. Octets of a stream that the kernel took, without waiting. */
+  sendOctets(descriptor: number, octets: Uint8Array, count: number): number
   /** HOT. Messages sent; the first that the kernel does not take ends it. */
   sendMessages(descriptor: number, headers: Uint8Array, count: number): number
   createPoll(): number
@@ -84,6 +95,15 @@ export interface DatagramCalls {
   addressOf(bytes: Uint8Array): bigint
   /** The name of an errno, such as EADDRINUSE. */
   errorName(errno: number): string
+  /** Has the event loop call `ready` when a descriptor has input, as often as it turns while there is some. Begun; on the event loop's thread. */
+  watchOnEventLoop(descriptor: number, ready: () => void): EventLoopWatch
+}
+
+/** The event loop looks at a descriptor. Ended before the descriptor is closed. */
+export interface EventLoopWatch {
+  pause(): void
+  resume(): void
+  end(): void
 }
 
 /** `struct epoll_event` is packed on x86-64 alone. */
@@ -99,6 +119,7 @@ const EPOLL_CTL_DEL = 2
 const EPOLLIN = 1
 const MSG_DONTWAIT = 0x40
 const PR_SET_TIMERSLACK = 29
+const MSG_NOSIGNAL = 0x4000
 
 /** The data plane's calls; throws where the native library is missing or the platform is another one. */
 export function datagramCalls(): DatagramCalls {
@@ -113,6 +134,7 @@ export function datagramCalls(): DatagramCalls {
   const getsockname = library.func('int getsockname(int descriptor, void *address, void *length)')
   const recvmmsg = library.func('int recvmmsg(int descriptor, void *headers, uint32_t count, int flags, void *timeout)')
   const sendmmsg = library.func('int sendmmsg(int descriptor, void *headers, uint32_t count, int flags)')
+  const send = library.func('int64_t send(int descriptor, const uint8_t *octets, uint64_t count, int flags)')
   const epollCreate = library.func('int epoll_create1(int flags)')
   const epollControl = library.func('int epoll_ctl(int poll, int operation, int descriptor, void *event)')
   const epollWait = library.func('int epoll_wait(int poll, void *events, int count, int timeout)')
@@ -135,6 +157,7 @@ export function datagramCalls(): DatagramCalls {
     },
     receiveMessages: (descriptor, headers, count) => orError(recvmmsg(descriptor, headers, count, MSG_DONTWAIT, null)),
     sendMessages: (descriptor, headers, count) => orError(sendmmsg(descriptor, headers, count, MSG_DONTWAIT)),
+    sendOctets: (descriptor, octets, count) => orError(send(descriptor, octets, count, MSG_DONTWAIT | MSG_NOSIGNAL)),
     createPoll: () => orError(epollCreate(CLOEXEC)),
     watch: (poll, descriptor, tag) => {
       const event = new Uint8Array(16)
@@ -154,7 +177,40 @@ export function datagramCalls(): DatagramCalls {
       orError(setsockopt(descriptor, level, option, value, value.length)),
     close: (descriptor) => orError(close(descriptor)),
     addressOf: (bytes) => native.address(bytes),
+    watchOnEventLoop: (descriptor, ready) => watchOnEventLoop(native, descriptor, ready),
     errorName: (errno) => Object.entries(native.os.errno).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`,
+  }
+}
+
+function watchOnEventLoop(native: Koffi, descriptor: number, ready: () => void): EventLoopWatch {
+  let isWatching = true
+  const call = (status: number): void => {
+    try {
+      ready()
+    } catch (error) {
+      // Nobody is above us who could take it: it goes the way of all that nobody caught.
+      setImmediate(() => {
+        throw error
+      })
+    }
+    // libuv ends a watch when the kernel keeps an error for the socket; whoever reads takes the error, and we go on.
+    if (status < 0 && isWatching) handle.start(call)
+  }
+  const handle = native.node.poll(descriptor, call)
+  handle.unref()
+  return {
+    pause: () => {
+      isWatching = false
+      handle.stop()
+    },
+    resume: () => {
+      isWatching = true
+      handle.start(call)
+    },
+    end: () => {
+      isWatching = false
+      handle.close()
+    },
   }
 }
 

@@ -35,9 +35,10 @@ export interface MetricSources {
 /** Zeros where UDP is served by the event loop. */
 export interface FastPathSnapshot {
   readonly threads: number
-  readonly workers: { readonly restarts: number }
   /** Responses that each worker sent itself. */
   readonly responses: readonly number[]
+  readonly isDirect: boolean
+  readonly workers: { readonly restarts: number; readonly handOvers: number }
   readonly packetCache: {
     readonly entries: number
     readonly bytes: number

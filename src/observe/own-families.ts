@@ -129,8 +129,27 @@ export const OWN_FAMILIES: readonly Family[] = [
   gauge('nodelocal_mcs_udp_threads', 'Workers that serve UDP; 0: the event loop does.', [], ({ fastPath }) =>
     only(fastPath.threads),
   ),
-  counter('nodelocal_mcs_worker_responses_total', 'Responses that a worker sent itself.', ['worker'], ({ fastPath }) =>
-    fastPath.responses.map((value, i) => ({ labels: { worker: String(i) }, value })),
+  counter(
+    'nodelocal_mcs_worker_responses_total',
+    'Responses that a worker, or the event loop in its place, sent at once.',
+    ['worker'],
+    ({ fastPath }) =>
+      fastPath.responses.map((value, i) => ({
+        labels: { worker: i < fastPath.threads ? String(i) : 'event-loop' },
+        value,
+      })),
+  ),
+  gauge(
+    'nodelocal_mcs_udp_direct',
+    'Whether the event loop serves UDP itself, because queries are few, or the workers do.',
+    [],
+    ({ fastPath }) => only(fastPath.isDirect ? 1 : 0),
+  ),
+  counter(
+    'nodelocal_mcs_udp_hand_overs_total',
+    'Times that the workers took UDP over from the event loop: many queries came, or it was late.',
+    [],
+    ({ fastPath }) => only(fastPath.workers.handOvers),
   ),
   counter('nodelocal_mcs_worker_restarts_total', 'Workers that fell and were started again.', [], ({ fastPath }) =>
     only(fastPath.workers.restarts),

@@ -10,6 +10,7 @@ import type { DatagramCalls } from '../host/syscalls.ts'
 import { BLOCK_BYTES, CounterLabels, TrafficCounters } from '../observe/counters.ts'
 import type { PacketCache } from './cache/packet-cache.ts'
 import { ZONE_LABELS_MAX } from './cache/packet-cache-layout.ts'
+import { DirectService } from './direct-service.ts'
 import { type Miss, MissQueue } from './miss-queue.ts'
 import {
   CONTROL_OCTETS,
@@ -26,6 +27,8 @@ export interface WorkerPoolSettings {
   readonly threads: number
   readonly batchSlots: number
   readonly gatherMicros: number
+  /** Datagrams a second up to which the event loop serves the sockets itself (`direct-service.ts`); 0: never. */
+  readonly directPerSecondMax?: number
 }
 
 export interface WorkerPoolParts {
@@ -36,11 +39,13 @@ export interface WorkerPoolParts {
 }
 
 /** Takes the misses of one socket; on the event loop. */
-export type TakeMiss = (miss: Miss) => void
+export type TakeMiss = (miss: Pick<Miss, 'kind' | 'peer' | 'query'>) => void
 
 /** What workers counted outside the traffic counters. */
 export interface WorkerCounts {
   readonly restarts: number
+  /** Times that they took over from the event loop. */
+  readonly handOvers: number
   readonly sendFailed: number
   readonly receiveFailed: number
 }
@@ -70,9 +75,13 @@ export class WorkerPool {
   readonly #workers: PooledWorker[]
   readonly #parts: WorkerPoolParts
   readonly #cells = new SharedArrayBuffer(SOCKETS_MAX * ZONE_LABELS_MAX * 4)
+  readonly #direct: DirectService | undefined
 
   constructor(settings: WorkerPoolSettings, parts: WorkerPoolParts) {
     this.#parts = parts
+    const { directPerSecondMax = 0 } = settings
+    const directParts = { ...parts, cells: new Int32Array(this.#cells), perSecondMax: directPerSecondMax }
+    this.#direct = directPerSecondMax > 0 ? new DirectService(directParts) : undefined
     this.#workers = Array.from({ length: settings.threads }, () => new PooledWorker(settings, this.#cells, parts))
   }
 
@@ -80,9 +89,15 @@ export class WorkerPool {
     return this.#workers.length
   }
 
-  /** The counters of each worker. */
+  /** The counters of each worker, and of the event loop in their place. */
   get traffic(): readonly TrafficCounters[] {
-    return this.#workers.map(({ traffic }) => traffic)
+    const direct = this.#direct === undefined ? [] : [this.#direct.traffic]
+    return [...this.#workers.map(({ traffic }) => traffic), ...direct]
+  }
+
+  /** Whether the event loop serves the sockets itself at the moment. */
+  get isDirect(): boolean {
+    return this.#direct?.isDirect ?? false
   }
 
   counts(): WorkerCounts {
@@ -90,8 +105,9 @@ export class WorkerPool {
       this.#workers.reduce((total, worker) => total + count(worker), 0)
     return {
       restarts: sum(({ restarts }) => restarts),
-      sendFailed: sum((worker) => worker.word(WorkerWord.SendFailed)),
-      receiveFailed: sum((worker) => worker.word(WorkerWord.ReceiveFailed)),
+      handOvers: this.#direct?.handOvers ?? 0,
+      sendFailed: sum((worker) => worker.word(WorkerWord.SendFailed)) + (this.#direct?.sendFailed ?? 0),
+      receiveFailed: sum((worker) => worker.word(WorkerWord.ReceiveFailed)) + (this.#direct?.receiveFailed ?? 0),
     }
   }
 
@@ -108,7 +124,7 @@ export class WorkerPool {
     socket: { readonly descriptor: number; readonly server: number; readonly family: 0 | 1 },
     take: TakeMiss,
   ): ServedSocket {
-    return this.#workers[worker]!.serve(socket, take)
+    return this.#workers[worker]!.serve(socket, take, this.#direct)
   }
 
   /** Ends a worker as if it had fallen: for one that is stuck, and for tests. */
@@ -178,6 +194,7 @@ class PooledWorker {
   serve(
     { descriptor, server, family }: { descriptor: number; server: number; family: 0 | 1 },
     take: TakeMiss,
+    direct: DirectService | undefined,
   ): ServedSocket {
     const { calls } = this.#parts
     let tag = 0
@@ -189,11 +206,16 @@ class PooledWorker {
     this.#control[word + SocketWord.Server] = server
     this.#control[word + SocketWord.Family] = family
     Atomics.store(this.#control, word + SocketWord.Datagrams, 0)
-    orThrow('epoll_ctl', calls.watch(this.#start.poll, descriptor, tag), calls)
+    const workerDatagrams = () => this.word(word + SocketWord.Datagrams)
+    const toWorker = () => void orThrow('epoll_ctl', calls.watch(this.#start.poll, descriptor, tag), calls)
+    const fromWorker = () => void calls.unwatch(this.#start.poll, descriptor)
+    const held = direct?.hold({ descriptor, server, family, take, toWorker, fromWorker, workerDatagrams })
+    if (held === undefined) toWorker()
     return {
-      datagrams: () => this.word(word + SocketWord.Datagrams),
+      datagrams: () => workerDatagrams() + (held?.datagrams() ?? 0),
       takeBack: async () => {
-        calls.unwatch(this.#start.poll, descriptor)
+        held?.end()
+        fromWorker()
         await this.#untilTurn()
         // What it passed on in its last turn with the socket is still to be taken.
         this.#takeMisses()

@@ -61,8 +61,9 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
     ownQueries: () => new OwnQueryCounters().snapshot(),
     fastPath: () => ({
       threads: 1,
-      workers: { restarts: 0 },
       responses: [6],
+      isDirect: true,
+      workers: { handOvers: 5, restarts: 0 },
       packetCache: { entries: 5, bytes: 2048, evictions: 1, refusals: 0 },
     }),
     host: () => ({

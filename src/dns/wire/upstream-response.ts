@@ -62,7 +62,7 @@ export interface UpstreamResponse {
   readonly facts: ResponseFacts
 }
 
-/** The response in `message`, or undefined when it is none or malformed. The answer owns a copy of its bytes. */
+/** The response in `message`, or undefined when it is none or malformed. The answer's bytes are a copy of its own. */
 export function readUpstreamResponse(message: Uint8Array): UpstreamResponse | undefined {
   if (message.length < HEADER_OCTETS) return undefined
   const flags = flagsOf(message)
@@ -98,7 +98,8 @@ export function readUpstreamResponse(message: Uint8Array): UpstreamResponse | un
 }
 
 interface Records {
-  readonly ttlOffsets: number[]
+  /** How many of `scratch.ttlOffsets` are this message's. */
+  readonly ttls: number
   readonly edns: Edns | undefined
   readonly optAt: number
   readonly optEnd: number
@@ -106,19 +107,32 @@ interface Records {
   readonly facts: ResponseFacts
 }
 
+/** What one walk notes on its way; reading a message is one synchronous step, so one of these does for all. */
+const scratch = {
+  ttlOffsets: new Uint16Array(RECORDS_MAX),
+  answers: 0,
+  answerOwners: [] as Name[],
+  answerTypes: new Uint16Array(RECORDS_MAX),
+  answerRdataAt: new Uint16Array(RECORDS_MAX),
+}
+
+/** Owners that are kept for the next message instead of making a new list. */
+const OWNERS_KEPT_MAX = 64
+
 function walkRecords(message: Uint8Array, start: number, question: Question | undefined): Records | undefined {
   const answers = readUint16(message, ANCOUNT_AT)
   const authorities = readUint16(message, NSCOUNT_AT)
   const all = answers + authorities + readUint16(message, ARCOUNT_AT)
   if (all > RECORDS_MAX) return undefined
-  const ttlOffsets: number[] = []
+  let ttls = 0
   let edns: Edns | undefined
   let optAt = -1
   let optEnd = -1
   let ttlSecondsMin: number | undefined
   let negativeTtlSeconds: number | undefined
   let hasAlias = false
-  const answerOwners: { owner: Name; type: number; rdataAt: number }[] = []
+  scratch.answers = 0
+  if (scratch.answerOwners.length > OWNERS_KEPT_MAX) scratch.answerOwners = []
   let at = start
   for (let record = 0; record < all; record++) {
     const isAsked =
@@ -137,12 +151,15 @@ function walkRecords(message: Uint8Array, start: number, question: Question | un
       optAt = at
       optEnd = rdataEnd
     } else {
-      ttlOffsets.push(fixedAt + 4)
+      scratch.ttlOffsets[ttls++] = fixedAt + 4
       const ttl = saneTtl(readUint32(message, fixedAt + 4))
       if (type !== RecordType.TSIG) ttlSecondsMin = Math.min(ttl, ttlSecondsMin ?? ttl)
       if (record < answers) {
         if (readUint16(message, fixedAt + 2) === (question?.class ?? RecordClass.IN)) {
-          answerOwners.push({ owner, type, rdataAt })
+          const answer = scratch.answers++
+          scratch.answerOwners[answer] = owner
+          scratch.answerTypes[answer] = type
+          scratch.answerRdataAt[answer] = rdataAt
         }
         hasAlias ||= type === RecordType.CNAME || type === RecordType.DNAME
       } else if (record < answers + authorities && type === RecordType.SOA && negativeTtlSeconds === undefined) {
@@ -152,13 +169,13 @@ function walkRecords(message: Uint8Array, start: number, question: Question | un
     at = rdataEnd
   }
   return {
-    ttlOffsets,
+    ttls,
     edns,
     optAt,
     optEnd,
     end: at,
     facts: {
-      hasAnswer: question !== undefined && isAnswered(message, question, answerOwners),
+      hasAnswer: question !== undefined && isAnswered(message, question),
       hasAlias,
       ttlSecondsMin,
       negativeTtlSeconds,
@@ -178,19 +195,17 @@ function negativeTtl(message: Uint8Array, rdataAt: number, rdataEnd: number, ttl
   return Math.min(ttl, saneTtl(readUint32(message, mailboxEnd + 16)))
 }
 
-/** Whether the answer section reaches a record of the asked type, CNAMEs followed from the asked name. */
-function isAnswered(
-  message: Uint8Array,
-  question: Question,
-  records: readonly { owner: Name; type: number; rdataAt: number }[],
-): boolean {
+/** Whether the answer section, as it was walked, reaches a record of the asked type, CNAMEs followed from the asked name. */
+function isAnswered(message: Uint8Array, question: Question): boolean {
+  const { answers, answerOwners, answerTypes, answerRdataAt } = scratch
   let name = question.name
   for (let link = 0; link <= CNAME_CHAIN_MAX; link++) {
     let alias: Name | undefined
-    for (const { owner, type, rdataAt } of records) {
-      if (owner !== name) continue
+    for (let answer = 0; answer < answers; answer++) {
+      if (answerOwners[answer] !== name) continue
+      const type = answerTypes[answer]
       if (type === question.type || question.type === RecordType.ANY) return true
-      if (type === RecordType.CNAME) alias = readName(message, rdataAt, message.length)
+      if (type === RecordType.CNAME) alias = readName(message, answerRdataAt[answer]!, message.length)
     }
     if (alias === undefined) return false
     name = alias
@@ -203,19 +218,32 @@ function isAnswered(
  * leads into it, for that name would be lost.
  */
 function withoutOpt(message: Uint8Array, records: Records): { bytes: Uint8Array; ttlOffsets: Uint16Array } | undefined {
-  const { optAt, optEnd, end } = records
-  if (optAt === -1) {
-    return { bytes: Uint8Array.prototype.slice.call(message, 0, end), ttlOffsets: Uint16Array.from(records.ttlOffsets) }
-  }
+  const { optAt, optEnd, end, ttls } = records
   const optLength = optEnd - optAt
-  const bytes = new Uint8Array(end - optLength)
-  bytes.set(message.subarray(0, optAt))
-  bytes.set(message.subarray(optEnd, end), optAt)
+  const bytes = Buffer.allocUnsafe(end - optLength)
+  const ttlOffsets = new Uint16Array(ttls)
+  for (let i = 0; i < ttls; i++) {
+    const offset = scratch.ttlOffsets[i]!
+    ttlOffsets[i] = optLength > 0 && offset > optAt ? offset - optLength : offset
+  }
+  if (optLength === 0) {
+    copyOctets(message, 0, end, bytes, 0)
+    return { bytes, ttlOffsets }
+  }
+  copyOctets(message, 0, optAt, bytes, 0)
+  copyOctets(message, optEnd, end, bytes, optAt)
   writeUint16(bytes, ARCOUNT_AT, readUint16(bytes, ARCOUNT_AT) - 1)
   // Usually the OPT stands last and there is nothing to move.
   if (optAt < bytes.length && !movePointers(bytes, optAt, optLength)) return undefined
-  const ttlOffsets = Uint16Array.from(records.ttlOffsets, (offset) => (offset > optAt ? offset - optLength : offset))
   return { bytes, ttlOffsets }
+}
+
+/** Octets above which a view and a native copy are cheaper than a loop. */
+const LOOP_OCTETS_MAX = 256
+
+function copyOctets(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
+  if (end - start > LOOP_OCTETS_MAX) to.set(from.subarray(start, end), at)
+  else for (let i = start; i < end; i++) to[at + i - start] = from[i]!
 }
 
 /**

@@ -8,7 +8,7 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { ID_AT, MESSAGE_OCTETS_MAX, readUint16, writeUint16 } from '../../dns/wire/header.ts'
 import { type UpstreamQuestion, upstreamQueryOctets, writeUpstreamQuery } from '../../dns/wire/upstream-query.ts'
-import { acknowledgeNow } from '../../host/quick-ack.ts'
+import { acknowledgeNow, sendNow } from '../../host/stream-calls.ts'
 import { descriptorsOf } from '../listen/descriptor.ts'
 import type { ExchangeCounts, ExchangeListener, OpenExchange, UpstreamAddress } from './exchange.ts'
 import { matchingResponse } from './response-match.ts'
@@ -64,6 +64,8 @@ export class TcpConnection {
   readonly #pending = new Map<number, PendingQuery>()
   #abandoned = 0
   #isClosed = false
+  /** While it is connected, without TLS; where the platform has such. */
+  #descriptor: number | undefined
   #unsent = Buffer.alloc(0)
   #unsentLength = 0
   #partial = Buffer.alloc(0)
@@ -117,10 +119,13 @@ export class TcpConnection {
   /** Sends what was put on the connection since the last flush, in one write. */
   flush(): void {
     if (this.#unsentLength === 0 || this.#isClosed) return
-    // The buffer stays ours; the socket gets a copy of exactly what there is.
-    const octets = Buffer.from(this.#unsent.subarray(0, this.#unsentLength))
+    const octets = this.#unsentLength
     this.#unsentLength = 0
-    this.#socket.write(octets)
+    // Behind what the socket still holds back, and before it is connected, only the socket knows when to send.
+    const isDirect = this.#descriptor !== undefined && this.#socket.writableLength === 0
+    const sent = isDirect ? sendNow(this.#descriptor!, this.#unsent, octets) : 0
+    // The buffer stays ours; the socket gets a copy of exactly what there is.
+    if (sent < octets) this.#socket.write(Buffer.from(this.#unsent.subarray(sent, octets)))
   }
 
   /** Takes no more queries; closes now when nothing is awaited, else with the last response. */
@@ -174,6 +179,7 @@ export class TcpConnection {
   #connected(): void {
     this.isConnected = true
     this.activeAtMs = this.#parts.nowMs()
+    if (!this.settings.isTls) this.#descriptor = descriptorsOf(this.#socket)[0]
   }
 
   #freeId(): number {
@@ -205,14 +211,9 @@ export class TcpConnection {
     }
     if (this.#isClosed) return
     if (at < octets) this.#keepPartial(at, octets)
-    if (this.waitingCount > 0 && !this.settings.isTls) this.#acknowledge()
+    // More is to come, and its sender may wait for our word (`host/stream-calls`).
+    if (this.waitingCount > 0 && this.#descriptor !== undefined) acknowledgeNow(this.#descriptor)
     if (this.isRetiring && this.waitingCount === 0) this.#close('RETIRED')
-  }
-
-  /** More is to come, and its sender may wait for our word (`host/quick-ack`). */
-  #acknowledge(): void {
-    const [descriptor] = descriptorsOf(this.#socket)
-    if (descriptor !== undefined) acknowledgeNow(descriptor)
   }
 
   /** Adds to the response that came in pieces as much as it lacks; returns how much of the read that took. */
@@ -266,6 +267,7 @@ export class TcpConnection {
   #close(code: string): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#descriptor = undefined
     this.#socket.destroy()
     this.#parts.connectionClosed(this, this.waitingCount > 0 && !OUR_CODES.has(code))
     const wasProven = this.responses > 0
