@@ -32,7 +32,7 @@ suite('the bundle', { skip: isBuilt ? false : 'npm run build has not run' }, () 
 
   /** Starts it, to be stopped with the test. */
   async function started(t: TestContext, clusterset: object, forward: readonly object[] = []): Promise<AgentProcess> {
-    const agent = await startAgentProcess({ clusterset, forward }, undefined, main)
+    const agent = await startAgentProcess({ clusterset, forward }, undefined, { main })
     t.after(async () => assert.equal(await agent.stop(), 0, agent.output()))
     await until(
       async () => (await agent.health('/readyz')).status === 200,
@@ -77,7 +77,7 @@ suite('the bundle', { skip: isBuilt ? false : 'npm run build has not run' }, () 
     assert.deepEqual(await addressesOf(agent), ['10.42.0.80'])
     const kubernetes = { source: 'kubernetes', kubernetes: { kubeconfig: '/nowhere' } }
     await assert.rejects(
-      () => startAgentProcess({ clusterset: kubernetes, forward: [] }, undefined, main),
+      () => startAgentProcess({ clusterset: kubernetes, forward: [] }, undefined, { main }),
       /cannot start: .*nodelocal-mcs-kubernetes\.js/,
     )
   })

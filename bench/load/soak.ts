@@ -1,5 +1,5 @@
-// Question: is every answer right, and does memory stay where it is, while full load, a churning zone, flushes and reloads
-// go on together?
+// Question: is every answer right, and does memory stay where it is, while full load, a churning zone, flushes, reloads and
+// falling workers go on together? The agent is the bundle: `npm run build` first.
 //
 //   node bench/load/soak.ts [--minutes 10]
 //
@@ -27,6 +27,7 @@ const CHECKERS = 8
 const CHURN_MS = 50
 const FLUSH_MS = 3_000
 const RELOAD_MS = 5_000
+const FALL_MS = 7_000
 const TELL_MS = 15_000
 const ANSWER_MS = 3_000
 
@@ -52,7 +53,10 @@ const config = {
   cache: { maxTtlSeconds: 5 },
   forward: [{ zones: ['.'], upstreams: [`127.0.0.1:${upstream.port}`], transport: 'tcp' }],
 }
-const agent = await startAgentProcess(config)
+const agent = await startAgentProcess(config, undefined, {
+  main: new URL('../../dist/nodelocal-mcs.js', import.meta.url).pathname,
+  runtimeOptions: ['--import', new URL('./falling-workers.ts', import.meta.url).href],
+})
 const names = join(home, '.names')
 writeFileSync(
   names,
@@ -68,6 +72,7 @@ const load = spawn('dnsperf', ['-s', '127.0.0.1', '-p', String(agent.port), '-d'
 let asked = 0
 let wrong = 0
 let unanswered = 0
+let late = 0
 const isOver = (): boolean => performance.now() > endMs
 const residentMiB = (): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${agent.process.pid}/status`, 'utf8'))?.[1]) / 1024
@@ -94,9 +99,13 @@ async function check(): Promise<void> {
       unanswered++
       continue
     }
-    asked++
     const response = dnsPacket.decode(message)
-    if (response.id !== id) continue
+    if (response.id !== id) {
+      // The answer to a question that was given up.
+      late++
+      continue
+    }
+    asked++
     const data = (response.answers?.[0] as { data?: string } | undefined)?.data ?? 'nothing'
     const problem =
       service === undefined ? (data === '192.0.2.1' ? undefined : data) : problemOf(service, seenBefore, data)
@@ -139,6 +148,9 @@ await Promise.all([
     reloads++
     return agent.writeConfig({ ...config, clusterset: { ...config.clusterset, ttlSeconds: 5 + (reloads % 2) } })
   }),
+  every(FALL_MS, () => {
+    agent.process.kill('SIGUSR2')
+  }),
   every(TELL_MS, () => {
     resident.push(residentMiB())
     console.log(`${asked} answers checked, ${wrong} wrong, ${unanswered} unanswered, ${residentMiB().toFixed(0)} MiB`)
@@ -146,10 +158,12 @@ await Promise.all([
 ])
 const metrics = await agent.metrics()
 const sum = (pattern: RegExp) => [...metrics.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0)
+const restarts = sum(/^nodelocal_mcs_worker_restarts_total (\d+)$/gm)
+if (restarts === 0) throw new Error('no worker fell: the soak is easier than it says')
 const answered = sum(/^coredns_dns_responses_total\{.*\} (\d+)$/gm)
 console.log(
-  `${(answered / 1e6).toFixed(1)} million responses, ${asked} checked, ${wrong} wrong, ${unanswered} unanswered; ` +
-    `${changes} changes, ${flushes} flushes, ${reloads} reloads; resident MiB every ${TELL_MS / 1000} s: ${resident.map((mib) => mib.toFixed(0)).join(' ')}`,
+  `${(answered / 1e6).toFixed(1)} million responses, ${asked} checked, ${wrong} wrong, ${unanswered} unanswered, ${late} late; ` +
+    `${changes} changes, ${flushes} flushes, ${reloads} reloads, ${restarts} workers fell; resident MiB every ${TELL_MS / 1000} s: ${resident.map((mib) => mib.toFixed(0)).join(' ')}`,
 )
 load.kill()
 await agent.stop()

@@ -53,11 +53,11 @@ export interface WorkerCounts {
 /** Misses taken in one turn of the event loop; the others wait for the next, so that upstreams and the control plane have their share. */
 const MISSES_PER_TURN_MAX = 256
 
-/** A worker that falls at once is not started again at once. */
+/** A worker that falls at once is not started again at once; but while none runs, nobody on the node has UDP. */
 const RESTART_MS_MIN = 10
-const RESTART_MS_MAX = 5_000
+const RESTART_MS_MAX = 1_000
 /** A worker that ran for this long had a good start. */
-const GOOD_RUN_MS = 60_000
+const GOOD_RUN_MS = 5_000
 
 /** Milliseconds to wait for a worker's turn, or its end; it answers in microseconds unless it is stuck. */
 const TURN_WAIT_MS = 1_000

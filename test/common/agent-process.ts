@@ -25,11 +25,18 @@ export interface AgentProcess {
   stop(): Promise<number | null>
 }
 
-/**
- * Ports are chosen by the system; `config` may be anything else. The configuration file is `config.yaml` in a directory of its own.
- * `main`: what is run instead of the source.
- */
-export async function startAgentProcess(config: object, directory?: string, main = MAIN): Promise<AgentProcess> {
+/** What is run instead of the sources, and what the runtime is told besides. */
+export interface AgentProgram {
+  readonly main?: string
+  readonly runtimeOptions?: readonly string[]
+}
+
+/** Ports are chosen by the system; `config` may be anything else. The configuration file is `config.yaml` in a directory of its own. */
+export async function startAgentProcess(
+  config: object,
+  directory?: string,
+  { main = MAIN, runtimeOptions = [] }: AgentProgram = {},
+): Promise<AgentProcess> {
   const home = directory ?? (await mkdtemp(join(tmpdir(), 'nodelocal-mcs-')))
   const whole = {
     listen: { port: 0 },
@@ -40,7 +47,9 @@ export async function startAgentProcess(config: object, directory?: string, main
   }
   const configPath = join(home, 'config.yaml')
   await writeFile(configPath, stringify(whole))
-  const child = spawn(process.execPath, [main, 'run', '--config', configPath], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [...runtimeOptions, main, 'run', '--config', configPath], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
   const httpPort = (what: string) => new RegExp(`"${what}","address":"[^"]*","port":(\\d+)`).exec(output)?.[1]
