@@ -5,6 +5,7 @@
  * settled here, malformed messages included, is a miss, and `dns/policy/accept` says what becomes of it.
  */
 
+import { LOWER_OCTETS } from '../dns/wire/name.ts'
 import type { MessageSlots } from '../host/message-slots.ts'
 import type { TrafficCounters } from '../observe/counters.ts'
 import { EntryFlag } from './cache/packet-cache.ts'
@@ -49,7 +50,6 @@ export interface FastPathParts {
 
 export class FastPath {
   readonly #parts: FastPathParts
-  readonly #lower = new Uint8Array(256)
   readonly #asked: AskedQuestion = {
     nameAt: 0,
     nameOctets: 0,
@@ -63,7 +63,6 @@ export class FastPath {
 
   constructor(parts: FastPathParts) {
     this.#parts = parts
-    for (let octet = 0; octet < 256; octet++) this.#lower[octet] = octet >= 0x41 && octet <= 0x5a ? octet | 0x20 : octet
   }
 
   /** Queues a response for each hit among the `received` datagrams of one socket; every other one goes to `misses`. */
@@ -112,7 +111,7 @@ export class FastPath {
       hash = hashOctet(hash, label)
       if (label === 0) break
       if (label > LABEL_OCTETS_MAX || at + label + 2 > end) return -1
-      for (const labelEnd = at + label; at < labelEnd; ) hash = hashOctet(hash, this.#lower[bytes[++at]!]!)
+      for (const labelEnd = at + label; at < labelEnd; ) hash = hashOctet(hash, LOWER_OCTETS[bytes[++at]!]!)
       at++
     }
     at++

@@ -88,6 +88,9 @@ export function skipName(message: Uint8Array, offset: number, messageEnd: number
   return -1
 }
 
+/** HOT. Each octet in lower case, for where many are looked at; only ASCII letters change (RFC 4343 section 3). */
+export const LOWER_OCTETS = Uint8Array.from({ length: 256 }, (_, octet) => lowerOctet(octet))
+
 /** HOT. An octet in lower case; only ASCII letters change (RFC 4343 section 3). */
 export function lowerOctet(octet: number): number {
   return octet >= UPPER_A && octet <= UPPER_Z ? octet | CASE_BIT : octet

@@ -5,6 +5,7 @@
  * they are used, and what was copied counts only when the slot's version is still the same (`packet-cache-layout.ts`).
  */
 
+import { LOWER_OCTETS } from '../../dns/wire/name.ts'
 import { EntryFlag } from './packet-cache.ts'
 import {
   CHAIN_SLOTS_MAX,
@@ -52,7 +53,6 @@ export class PacketCacheReader {
   readonly #words: Int32Array
   readonly #doubles: Float64Array
   readonly #octets: Uint8Array
-  readonly #lower: Uint8Array
   #rotation = 0
   // What is told of the last hit.
   flags = 0
@@ -67,8 +67,6 @@ export class PacketCacheReader {
     this.#words = new Int32Array(memory, dataAt, dataOctets / 4)
     this.#doubles = new Float64Array(memory, dataAt, dataOctets / 8)
     this.#octets = new Uint8Array(memory, dataAt, dataOctets)
-    this.#lower = new Uint8Array(256)
-    for (let octet = 0; octet < 256; octet++) this.#lower[octet] = octet >= 0x41 && octet <= 0x5a ? octet | 0x20 : octet
   }
 
   /**
@@ -110,9 +108,8 @@ export class PacketCacheReader {
   #isName(at: number, asked: AskedQuestion, bytes: Uint8Array): boolean {
     if ((this.#words[at / 4 + EntryWord.Lengths]! & 0xffff) !== asked.nameOctets) return false
     const nameAt = at + ENTRY_FIXED_OCTETS
-    const lower = this.#lower
     for (let i = 0; i < asked.nameOctets; i++) {
-      if (this.#octets[nameAt + i] !== lower[bytes[asked.nameAt + i]!]) return false
+      if (this.#octets[nameAt + i] !== LOWER_OCTETS[bytes[asked.nameAt + i]!]) return false
     }
     return true
   }

@@ -3,12 +3,13 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { isIPv6 } from 'node:net'
-import { type Arrival, type Family, type Listener, type QueryHandler, Transport } from '../query-handler.ts'
+import type { Family, Listener, QueryHandler } from '../query-handler.ts'
 import { descriptorsOf } from './descriptor.ts'
 import { familyOf, listenError, serverName } from './listen-address.ts'
 import type { UdpCounts } from './listen-counts.ts'
 import { untilQuiet } from './quiet.ts'
 import { UDP_RECEIVE_BUFFER_BYTES, type UdpListenerOptions, type UdpListenerParts } from './udp-listener.ts'
+import { type UdpPlace, UdpQuery, UnderWay } from './udp-query.ts'
 
 /** Binds a UDP socket; rejects with a `ListenError` when it cannot. */
 export async function openUdpListener(
@@ -37,7 +38,7 @@ export async function openUdpListener(
   return new DgramListener(socket, options.address, handler, parts.counts)
 }
 
-class DgramListener implements Listener {
+class DgramListener implements Listener, UdpPlace<RemoteInfo> {
   readonly address: string
   readonly port: number
   readonly server: string
@@ -45,12 +46,11 @@ class DgramListener implements Listener {
   readonly #socket: Socket
   readonly #counts: UdpCounts
   readonly #countSent: (error: Error | null) => void
+  readonly #underWay = new UnderWay()
   #datagrams = 0
-  #underWay = 0
   #takesQueries = true
   #isClosed = false
   #stopped: Promise<void> | undefined
-  #onIdle: (() => void) | undefined
 
   constructor(socket: Socket, address: string, handler: QueryHandler, counts: UdpCounts) {
     this.address = address
@@ -71,14 +71,16 @@ class DgramListener implements Listener {
     return this.#stopped
   }
 
-  /** Sends one response, or none, and counts the query as done. */
+  addressOf(client: RemoteInfo): string {
+    return client.address
+  }
+
   settle(response: Uint8Array | undefined, client: RemoteInfo): void {
     if (response !== undefined) {
       if (this.#isClosed) this.#counts.responsesLate++
       else this.#socket.send(response, client.port, client.address, this.#countSent)
     }
-    this.#underWay--
-    if (this.#underWay === 0) this.#onIdle?.()
+    this.#underWay.end()
   }
 
   #receive(message: Buffer, client: RemoteInfo, handler: QueryHandler): void {
@@ -92,8 +94,8 @@ class DgramListener implements Listener {
       this.#counts.stopping++
       return
     }
-    this.#underWay++
-    handler(new DgramArrival(this, message, client))
+    this.#underWay.begin()
+    handler(new UdpQuery(this, message, client))
   }
 
   get descriptors(): readonly number[] {
@@ -114,17 +116,11 @@ class DgramListener implements Listener {
 
   async #drainAndClose(drainMs: number): Promise<void> {
     const deadline = performance.now() + drainMs
-    const leftMs = () => deadline - performance.now()
     // Whoever comes meanwhile is served as before: nobody has told the client yet to go elsewhere.
-    for (;;) {
-      await untilQuiet(() => this.#datagrams)
-      if (this.#underWay === 0 || leftMs() <= 0) break
-      const idle = Promise.withResolvers<void>()
-      this.#onIdle = idle.resolve
-      const timer = setTimeout(idle.resolve, leftMs())
-      await idle.promise
-      clearTimeout(timer)
-    }
+    await this.#underWay.untilIdle(
+      () => this.#datagrams,
+      () => deadline - performance.now(),
+    )
     this.#takesQueries = false
     this.#isClosed = true
     // Closing waits for no send: those that the kernel has not taken yet are lost, hence one more turn.
@@ -132,45 +128,5 @@ class DgramListener implements Listener {
     const closed = once(this.#socket, 'close')
     this.#socket.close()
     await closed
-  }
-}
-
-class DgramArrival implements Arrival {
-  readonly message: Uint8Array
-  readonly transport = Transport.Udp
-  readonly #listener: DgramListener
-  readonly #client: RemoteInfo
-  #isSettled = false
-
-  constructor(listener: DgramListener, message: Uint8Array, client: RemoteInfo) {
-    this.#listener = listener
-    this.message = message
-    this.#client = client
-  }
-
-  get family(): Family {
-    return this.#listener.family
-  }
-
-  get server(): string {
-    return this.#listener.server
-  }
-
-  get clientAddress(): string {
-    return this.#client.address
-  }
-
-  respond(response: Uint8Array): void {
-    this.#settle(response)
-  }
-
-  drop(): void {
-    this.#settle(undefined)
-  }
-
-  #settle(response: Uint8Array | undefined): void {
-    if (this.#isSettled) throw new Error('a query is answered or dropped once')
-    this.#isSettled = true
-    this.#listener.settle(response, this.#client)
   }
 }

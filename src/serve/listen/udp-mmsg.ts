@@ -8,17 +8,17 @@ import { MessageSlots, SENT_OCTETS_MAX } from '../../host/message-slots.ts'
 import { socketAddress } from '../../host/shared-port.ts'
 import type { DatagramCalls } from '../../host/syscalls.ts'
 import { MissKind } from '../miss-queue.ts'
-import { type Arrival, type Family, type Listener, type QueryHandler, Transport } from '../query-handler.ts'
+import type { Family, Listener, QueryHandler } from '../query-handler.ts'
 import type { ServedSocket, WorkerPool } from '../worker-pool.ts'
 import { familyOf, listenError, serverName } from './listen-address.ts'
 import type { UdpCounts } from './listen-counts.ts'
-import { untilQuiet } from './quiet.ts'
 import {
   type OpenUdpListener,
   UDP_RECEIVE_BUFFER_BYTES,
   type UdpListenerOptions,
   type UdpListenerParts,
 } from './udp-listener.ts'
+import { type UdpPlace, UdpQuery, UnderWay } from './udp-query.ts'
 
 export interface MmsgParts {
   readonly calls: DatagramCalls
@@ -107,15 +107,15 @@ class MmsgListener implements Listener {
   readonly server: string
   readonly family: Family
   readonly #sockets: readonly BoundSocket[]
+  readonly #places: readonly UdpPlace<Uint8Array>[]
   readonly #served: readonly ServedSocket[]
   readonly #counts: UdpCounts
   readonly #sender: ResponseSender
   readonly #calls: DatagramCalls
   readonly #handler: QueryHandler
-  #underWay = 0
+  readonly #underWay = new UnderWay()
   #isClosed = false
   #stopped: Promise<void> | undefined
-  #onIdle: (() => void) | undefined
 
   constructor(
     sockets: readonly BoundSocket[],
@@ -135,10 +135,16 @@ class MmsgListener implements Listener {
     this.#calls = parts.calls
     this.#handler = handler
     const server = parts.serverNumber(this.server)
+    this.#places = sockets.map(({ descriptor }) => ({
+      family: this.family,
+      server: this.server,
+      addressOf: textOfPeer,
+      settle: (response, peer) => this.#settle(response, peer, descriptor),
+    }))
     this.#served = sockets.map(({ descriptor }, worker) =>
       parts.pool.serve(worker, { descriptor, server, family: this.family }, (miss) => {
         if (miss.kind === MissKind.Renewal) parts.onRenewal(miss.query, this.server)
-        else this.#take(miss.query, miss.peer, descriptor)
+        else this.#take(miss.query, miss.peer, this.#places[worker]!)
       }),
     )
   }
@@ -164,24 +170,22 @@ class MmsgListener implements Listener {
     return this.#stopped
   }
 
-  /** Sends one response, or none, and counts the query as done. */
-  settle(response: Uint8Array | undefined, peer: Uint8Array, descriptor: number): void {
+  #settle(response: Uint8Array | undefined, peer: Uint8Array, descriptor: number): void {
     if (response !== undefined) {
       if (this.#isClosed) this.#counts.responsesLate++
       else this.#sender.send(descriptor, peer, response, this.#counts)
     }
-    this.#underWay--
-    if (this.#underWay === 0) this.#onIdle?.()
+    this.#underWay.end()
   }
 
-  #take(query: Uint8Array, peer: Uint8Array, descriptor: number): void {
+  #take(query: Uint8Array, peer: Uint8Array, place: UdpPlace<Uint8Array>): void {
     // Only forgers send from port 0, and the kernel takes no response to it.
     if (peer[2] === 0 && peer[3] === 0) {
       this.#counts.portZero++
       return
     }
-    this.#underWay++
-    this.#handler(new MmsgArrival(this, query, peer, descriptor))
+    this.#underWay.begin()
+    this.#handler(new UdpQuery(place, query, peer))
   }
 
   async #drainAndClose(drainMs: number): Promise<void> {
@@ -189,38 +193,26 @@ class MmsgListener implements Listener {
     const leftMs = () => deadline - performance.now()
     const datagrams = () => this.#served.reduce((sum, served) => sum + served.datagrams(), 0)
     // Whoever comes meanwhile is served as before: nobody has told the client yet to go elsewhere.
-    await this.#untilIdle(datagrams, leftMs)
+    await this.#underWay.untilIdle(datagrams, leftMs)
     await Promise.all(this.#served.map((served) => served.takeBack()))
     this.#takeTheRest()
-    await this.#untilIdle(datagrams, leftMs)
+    await this.#underWay.untilIdle(datagrams, leftMs)
     this.#sender.flush()
     this.#isClosed = true
     for (const { descriptor } of this.#sockets) this.#calls.close(descriptor)
   }
 
-  async #untilIdle(datagrams: () => number, leftMs: () => number): Promise<void> {
-    for (;;) {
-      await untilQuiet(datagrams)
-      if (this.#underWay === 0 || leftMs() <= 0) return
-      const idle = Promise.withResolvers<void>()
-      this.#onIdle = idle.resolve
-      const timer = setTimeout(idle.resolve, leftMs())
-      await idle.promise
-      clearTimeout(timer)
-    }
-  }
-
   /** Takes what came between the workers' last look and now. */
   #takeTheRest(): void {
     const slots = new MessageSlots(RESPONSES_PER_CALL, PEER_OCTETS, this.#calls)
-    for (const { descriptor } of this.#sockets) {
+    for (const [worker, { descriptor }] of this.#sockets.entries()) {
       for (let batch = 0; batch < LAST_BATCHES_MAX; batch++) {
         const received = slots.receive(descriptor)
         for (let slot = 0; slot < received; slot++) {
           const at = slots.receivedAt(slot)
           const query = Buffer.from(slots.bytes.subarray(at, at + slots.receivedOctets(slot)))
           const peerAt = slots.peerAt(slot)
-          this.#take(query, slots.bytes.slice(peerAt, peerAt + PEER_OCTETS), descriptor)
+          this.#take(query, slots.bytes.slice(peerAt, peerAt + PEER_OCTETS), this.#places[worker]!)
         }
         if (received < slots.count) break
       }
@@ -233,48 +225,6 @@ const PEER_OCTETS = 28
 
 /** Batches that are taken from a socket at its end; more is a flood that will not end by itself. */
 const LAST_BATCHES_MAX = 64
-
-class MmsgArrival implements Arrival {
-  readonly message: Uint8Array
-  readonly transport = Transport.Udp
-  readonly #listener: MmsgListener
-  readonly #peer: Uint8Array
-  readonly #descriptor: number
-  #isSettled = false
-
-  constructor(listener: MmsgListener, message: Uint8Array, peer: Uint8Array, descriptor: number) {
-    this.#listener = listener
-    this.message = message
-    this.#peer = peer
-    this.#descriptor = descriptor
-  }
-
-  get family(): Family {
-    return this.#listener.family
-  }
-
-  get server(): string {
-    return this.#listener.server
-  }
-
-  get clientAddress(): string {
-    return textOfPeer(this.#peer)
-  }
-
-  respond(response: Uint8Array): void {
-    this.#settle(response)
-  }
-
-  drop(): void {
-    this.#settle(undefined)
-  }
-
-  #settle(response: Uint8Array | undefined): void {
-    if (this.#isSettled) throw new Error('a query is answered or dropped once')
-    this.#isSettled = true
-    this.#listener.settle(response, this.#peer, this.#descriptor)
-  }
-}
 
 /** Collects the responses of one turn of the event loop, so that they leave together. */
 class ResponseSender {
