@@ -85,13 +85,14 @@ function endOfNaptrStrings(message: Uint8Array, rdataAt: number, rdataEnd: numbe
   return at
 }
 
-/** Corrects the pointer that the name from `at` to `end` may end in. */
+/** Corrects the pointer that the name from `at` to `end` may end in; false when it leads into what was taken out. */
 function moveName(message: Uint8Array, at: number, end: number, movedAt: number, octets: number): boolean {
   let label = at
   while (label < end && (message[label]! & 0xc0) === 0 && message[label] !== 0) label += message[label]! + 1
   if (label !== end - 2) return true
   const target = readUint16(message, label) & 0x3fff
-  if (target < movedAt) return true
+  // A name that begins before what was taken out and runs into it is lost as well.
+  if (target < movedAt) return skipName(message, target, movedAt) !== -1
   if (target < movedAt + octets) return false
   writeUint16(message, label, 0xc000 | (target - octets))
   return true

@@ -46,9 +46,11 @@ export function readName(message: Uint8Array, offset: number, messageEnd: number
   let at = offset
   let end = -1
   let lowestPointer = offset
+  // RFC 1035 section 4.1.4: a pointer leads to a prior occurrence of a name, which therefore ends before this one begins.
+  let labelsEnd = messageEnd
   let length = 0
   for (;;) {
-    if (at >= messageEnd) return undefined
+    if (at >= labelsEnd) return undefined
     const octet = message[at]!
     if (octet === 0) {
       scratch[length++] = 0
@@ -56,7 +58,7 @@ export function readName(message: Uint8Array, offset: number, messageEnd: number
       return scratch.toString('latin1', 0, length)
     }
     if ((octet & POINTER_BITS) === POINTER_BITS) {
-      if (at + 1 >= messageEnd) return undefined
+      if (at + 1 >= labelsEnd) return undefined
       const target = ((octet & ~POINTER_BITS) << 8) | message[at + 1]!
       // Every pointer goes further back than the one before it: that alone makes loops impossible.
       if (target >= lowestPointer) return undefined
@@ -64,10 +66,11 @@ export function readName(message: Uint8Array, offset: number, messageEnd: number
       if (target < HEADER_OCTETS) return undefined
       if (end === -1) end = at + 2
       lowestPointer = target
+      labelsEnd = offset
       at = target
       continue
     }
-    if (octet > LABEL_OCTETS_MAX || length + octet + 2 > NAME_OCTETS_MAX || at + octet >= messageEnd) return undefined
+    if (octet > LABEL_OCTETS_MAX || length + octet + 2 > NAME_OCTETS_MAX || at + octet >= labelsEnd) return undefined
     scratch[length++] = octet
     for (let i = 1; i <= octet; i++) scratch[length++] = lowerOctet(message[at + i]!)
     at += octet + 1

@@ -204,6 +204,20 @@ suite('upstream response', () => {
     { what: 'rdata beyond the end', bytes: message({ answers: 1 }, 'c00c 0001 0001 00000001 0005 c0000207') },
     { what: 'an owner that points at itself', bytes: message({ answers: 1 }, record(1, hex('c0000207'), 'c01b')) },
     { what: 'an owner that points forwards', bytes: message({ answers: 1 }, record(1, hex('c0000207'), 'c0ff')) },
+    {
+      what: 'an owner whose labels run from the question through itself into the OPT',
+      bytes: message({ answers: 1, additionals: 1 }, record(1, hex('c0000207'), 'c018'), OPT),
+    },
+    {
+      what: 'an owner behind the OPT whose labels run through it',
+      bytes: message(
+        { answers: 1, additionals: 2 },
+        // The answer's last octet says that a label of 10 octets follows: the OPT but for its last.
+        record(1, hex('c000020a')),
+        OPT,
+        record(1, hex('c0000207'), 'c02a'),
+      ),
+    },
     { what: 'two OPTs', bytes: message({ additionals: 2 }, OPT, OPT) },
     { what: 'an OPT among the answers', bytes: message({ answers: 1 }, OPT) },
     { what: 'an OPT with an owner', bytes: message({ additionals: 1 }, `0161${OPT}`) },
