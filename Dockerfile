@@ -24,7 +24,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates iproute2 iptables nftables \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local/bin/node-pinned /usr/local/bin/node
-COPY --from=build /src/dist/nodelocal-mcs.js /src/dist/nodelocal-mcs-watchdog.js /src/dist/nodelocal-mcs-worker.js /src/dist/nodelocal-mcs-kubernetes.js /app/dist/
+COPY --from=build /src/dist/nodelocal-mcs.js /src/dist/nodelocal-mcs-watchdog.js /src/dist/nodelocal-mcs-worker.js /src/dist/nodelocal-mcs-kubernetes.js /src/dist/nodelocal-mcs-manifests.js /app/dist/
 COPY --from=build /src/runtime/node_modules /app/node_modules
 COPY package.json LICENSE /app/
 ENV NODE_ENV=production

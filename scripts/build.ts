@@ -93,6 +93,7 @@ await build({
     'nodelocal-mcs-watchdog': 'src/agent/watchdog-thread.ts',
     // A worker that parsed the whole agent would cost several MiB.
     'nodelocal-mcs-worker': 'src/serve/worker.ts',
+    'nodelocal-mcs-manifests': 'src/control/manifest-parser-thread.ts',
     ...LOADED_LATER,
   },
   outdir: 'dist',

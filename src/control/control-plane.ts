@@ -13,6 +13,7 @@ import type { ApiObserver } from './kubernetes-api.ts'
 import { KubernetesSource } from './kubernetes-source.ts'
 import type { ControlLog } from './log.ts'
 import { ManifestDirectory } from './manifest-directory.ts'
+import { ManifestParser } from './manifest-parser.ts'
 import { ObjectIntake } from './object-intake.ts'
 import { OBJECT_KINDS, type ObjectKind, ObjectStore } from './object-store.ts'
 import { Publisher } from './publisher.ts'
@@ -252,9 +253,11 @@ async function startManifests(directory: string, parts: ControlParts, own: Sourc
   let isConnected = false
   const manifests = new ManifestDirectory(directory, {
     intake: own.intake,
+    parser: new ManifestParser(),
     ignored: own.ignored,
     turns: own.turns,
     log: parts.log,
+    nowSeconds: () => parts.nowSeconds(),
     onListed: () => own.sync.settle('synced'),
     onChanged: () => {
       lastEventAt = parts.nowSeconds()

@@ -1,5 +1,5 @@
 /**
- * A directory of Kubernetes YAML as a source of objects; yaml's door for manifests.
+ * A directory of Kubernetes YAML as a source of objects.
  *
  * It reads the files of one directory (no subdirectories; names ending in .yaml, .yml or .json, none beginning with a
  * dot), as a mounted ConfigMap has them: files are symlinks into `..data`, which is swapped as a whole. Changes are
@@ -10,13 +10,14 @@
  * `default`. Of two objects with one identity the first counts, files in the order of their names.
  */
 
-import { type FSWatcher, watch } from 'node:fs'
+import { constants, type FSWatcher, watch } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseAllDocuments } from 'yaml'
 import type { Finding, IgnoredBook } from './ignored-book.ts'
 import type { ControlLog } from './log.ts'
-import { fieldOf, type ObjectIntake, objectKeyOf } from './object-intake.ts'
+import type { ManifestParser } from './manifest-parser.ts'
+import type { ManifestObject } from './manifest-text.ts'
+import type { ObjectIntake } from './object-intake.ts'
 import { OBJECT_KINDS, type ObjectKey, type ObjectKind } from './object-store.ts'
 import type { Turns } from './turns.ts'
 
@@ -26,25 +27,16 @@ export const POLL_MS = 500
 /** Milliseconds from the kernel's word to the look: a save is several events. */
 export const SETTLE_MS = 20
 
+/** Milliseconds that a file may be empty before that is taken at its word. */
+const EMPTY_MS = 1_000
+
 /** Octets of one file; what is larger is ignored. */
 export const FILE_OCTETS_MAX = 16 * 1024 * 1024
 
 /** Files read; further ones, in the order of their names, are ignored. */
 export const FILES_MAX = 1_000
 
-/** Aliases one document may resolve: a few lines of YAML must not become gigabytes. */
-const ALIASES_MAX = 100
-
-/** Documents of one file that are reported; the others are ignored without a word. */
-const FINDINGS_MAX = 20
-
 const FILE_NAME = /^[^.].*\.(ya?ml|json)$/i
-
-interface ManifestObject {
-  readonly kind: ObjectKind
-  readonly key: ObjectKey
-  readonly object: unknown
-}
 
 interface ManifestFile {
   /** What tells that the file changed: identity, size and time of change. */
@@ -54,9 +46,12 @@ interface ManifestFile {
 
 export interface ManifestParts {
   readonly intake: ObjectIntake
+  readonly parser: Pick<ManifestParser, 'parse' | 'stop'>
   readonly ignored: IgnoredBook
   readonly turns: Turns
   readonly log: ControlLog
+  /** The time of day, as files have it. */
+  nowSeconds(): number
   /** The directory was read for the first time, everything in it is taken in. */
   onListed(): void
   /** Objects changed. */
@@ -70,6 +65,8 @@ export class ManifestDirectory {
   readonly #parts: ManifestParts
   #files = new Map<string, ManifestFile>()
   readonly #current = new Map<ObjectKind, Map<ObjectKey, unknown>>(OBJECT_KINDS.map((kind) => [kind, new Map()]))
+  /** What is reported as duplicates. */
+  #duplicates: ReadonlySet<string> = new Set()
   #watcher: FSWatcher | undefined
   #timer: NodeJS.Timeout | undefined
   #scan: Promise<void> | undefined
@@ -93,6 +90,7 @@ export class ManifestDirectory {
     this.#isStopped = true
     clearTimeout(this.#timer)
     this.#watcher?.close()
+    this.#parts.parser.stop()
     await this.#scan
   }
 
@@ -192,16 +190,25 @@ export class ManifestDirectory {
     const failed = (reason: Finding['reason'], detail: string): void =>
       this.#parts.ignored.report(`file ${name}`, [{ reason, detail, count: 1 }])
     try {
-      const handle = await open(join(this.#directory, name), 'r')
+      // Nobody may ever write to a pipe that lies here: opening it must not wait for him.
+      const handle = await open(join(this.#directory, name), constants.O_RDONLY | constants.O_NONBLOCK)
       try {
-        const { dev, ino, size, mtimeMs, ctimeMs } = await handle.stat()
+        const status = await handle.stat()
+        if (!status.isFile()) {
+          failed('syntax', 'is no regular file')
+          return former
+        }
+        const { dev, ino, size, mtimeMs, ctimeMs } = status
         const fingerprint = [dev, ino, size, mtimeMs, ctimeMs].join(' ')
         if (fingerprint === former?.fingerprint) return former
         if (size > FILE_OCTETS_MAX) {
           failed('too-large', `${size} octets are more than ${FILE_OCTETS_MAX}`)
           return former
         }
-        const { objects, findings, isBroken } = parseManifests(await handle.readFile('utf8'))
+        // Whoever writes a file in place empties it first: names must not be denied in between.
+        if (size === 0 && former !== undefined && this.#parts.nowSeconds() * 1e3 - mtimeMs < EMPTY_MS) return former
+        const { objects, findings, isBroken } = await this.#parts.parser.parse(await handle.readFile('utf8'))
+        if (this.#isStopped) return former
         this.#parts.ignored.report(`file ${name}`, findings)
         return { fingerprint, objects: isBroken && former !== undefined ? former.objects : objects }
       } finally {
@@ -218,12 +225,13 @@ export class ManifestDirectory {
   async #takeIn(files: ReadonlyMap<string, ManifestFile>): Promise<void> {
     const breathe = (): Promise<void> | undefined => this.#parts.turns.breathe()
     const seen = new Map<ObjectKind, Set<ObjectKey>>(OBJECT_KINDS.map((kind) => [kind, new Set()]))
+    const duplicates = new Map<string, string>()
     for (const [name, file] of files) {
       for (const { kind, key, object } of file.objects) {
-        const isSecond = seen.get(kind)!.has(key)
-        const subject = `duplicate of ${kind} ${key} in ${name}`
-        this.#parts.ignored.report(subject, isSecond ? [{ reason: 'duplicate', detail: name, count: 1 }] : [])
-        if (isSecond) continue
+        if (seen.get(kind)!.has(key)) {
+          duplicates.set(`duplicate of ${kind} ${key} in ${name}`, name)
+          continue
+        }
         seen.get(kind)!.add(key)
         const current = this.#current.get(kind)!
         if (current.get(key) === object) continue
@@ -233,89 +241,15 @@ export class ManifestDirectory {
         if (pause !== undefined) await pause
       }
     }
+    for (const subject of this.#duplicates) if (!duplicates.has(subject)) this.#parts.ignored.report(subject, [])
+    for (const [subject, name] of duplicates) {
+      this.#parts.ignored.report(subject, [{ reason: 'duplicate', detail: name, count: 1 }])
+    }
+    this.#duplicates = new Set(duplicates.keys())
     for (const kind of OBJECT_KINDS) {
       const current = this.#current.get(kind)!
       for (const key of current.keys()) if (!seen.get(kind)!.has(key)) current.delete(key)
       await this.#parts.intake.retain(kind, undefined, seen.get(kind)!, breathe)
     }
   }
-}
-
-export interface ParsedManifests {
-  readonly objects: readonly ManifestObject[]
-  readonly findings: readonly Finding[]
-  /** Whether the YAML itself has errors: `objects` is then only what could be made of the rest. */
-  readonly isBroken: boolean
-}
-
-/** The ServiceImports and EndpointSlices in a YAML or JSON text, those in Lists too. Never throws. */
-export function parseManifests(text: string): ParsedManifests {
-  const objects: ManifestObject[] = []
-  const findings: Finding[] = []
-  let isBroken = false
-  const find = (reason: Finding['reason'], detail: string): void => {
-    if (findings.length < FINDINGS_MAX) findings.push({ reason, detail, count: 1 })
-  }
-  const documents = parseAllDocuments(text)
-  ;(Array.isArray(documents) ? documents : []).forEach((document, i) => {
-    const error = document.errors[0]
-    if (error !== undefined) {
-      isBroken = true
-      find('syntax', `document ${i + 1}: ${error.message.split('\n', 1)[0]}`)
-      return
-    }
-    try {
-      addObjects(document.toJS({ maxAliasCount: ALIASES_MAX }), `document ${i + 1}`, objects, find)
-    } catch (failure) {
-      isBroken = true
-      find('syntax', `document ${i + 1}: ${failure instanceof Error ? failure.message : String(failure)}`)
-    }
-  })
-  return { objects, findings, isBroken }
-}
-
-/** `kind` as manifests write it. */
-const KINDS = new Map<unknown, { readonly kind: ObjectKind; readonly group: string }>([
-  ['ServiceImport', { kind: 'serviceImport', group: 'multicluster.x-k8s.io/' }],
-  ['EndpointSlice', { kind: 'endpointSlice', group: 'discovery.k8s.io/' }],
-])
-
-function addObjects(
-  value: unknown,
-  where: string,
-  objects: ManifestObject[],
-  find: (reason: Finding['reason'], detail: string) => void,
-): void {
-  // Comments alone, or nothing between two separators.
-  if (value === null || value === undefined) return
-  const kindName = fieldOf(value, 'kind')
-  const items = fieldOf(value, 'items')
-  if (typeof kindName === 'string' && kindName.endsWith('List') && Array.isArray(items)) {
-    const itemKind = kindName.slice(0, -'List'.length)
-    for (const [i, item] of items.entries()) {
-      // The API server leaves kind and apiVersion out of the items of a typed list.
-      const isTyped = itemKind !== '' && fieldOf(item, 'kind') === undefined
-      const whole = isTyped ? { ...(item as object), kind: itemKind, apiVersion: fieldOf(value, 'apiVersion') } : item
-      addObjects(whole, `${where} item ${i + 1}`, objects, find)
-    }
-    return
-  }
-  const known = KINDS.get(kindName)
-  const apiVersion = fieldOf(value, 'apiVersion')
-  if (known === undefined || typeof apiVersion !== 'string' || !apiVersion.startsWith(known.group)) {
-    find('kind', `${where}: ${String(apiVersion)} ${String(kindName)} is neither a ServiceImport nor an EndpointSlice`)
-    return
-  }
-  const object = withNamespace(value)
-  const key = objectKeyOf(object)
-  if (key === undefined) find('malformed', `${where}: a ${String(kindName)} without a name`)
-  else objects.push({ kind: known.kind, key, object })
-}
-
-function withNamespace(object: unknown): unknown {
-  const metadata = fieldOf(object, 'metadata')
-  const namespace = fieldOf(metadata, 'namespace')
-  if (typeof metadata !== 'object' || metadata === null || (namespace !== undefined && namespace !== null))
-    return object
-  return { ...(object as object), metadata: { ...metadata, namespace: 'default' } }
 }

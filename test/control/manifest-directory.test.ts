@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
+import { promisify } from 'node:util'
 import { type ControlPlane, startControlPlane } from '../../src/control/control-plane.ts'
-import { parseManifests } from '../../src/control/manifest-directory.ts'
+import { ManifestParser } from '../../src/control/manifest-parser.ts'
+import { parseManifests } from '../../src/control/manifest-text.ts'
 import { clusterSetIp, headless, newStage, SETTINGS, type Stage, slice, until } from './support.ts'
 
 interface Scene extends Stage {
@@ -13,7 +16,11 @@ interface Scene extends Stage {
   write(name: string, text: string): Promise<void>
 }
 
-async function scene(t: TestContext, files: Record<string, string>): Promise<Scene> {
+async function scene(
+  t: TestContext,
+  files: Record<string, string>,
+  nowSeconds = () => Date.now() / 1000,
+): Promise<Scene> {
   const directory = await mkdtemp(join(tmpdir(), 'manifests-'))
   // Complete files appear at once, as kubectl, editors and the kubelet make them.
   const write = async (name: string, text: string): Promise<void> => {
@@ -24,7 +31,7 @@ async function scene(t: TestContext, files: Record<string, string>): Promise<Sce
   const stage = newStage()
   const controlPlane = await startControlPlane(
     { ...SETTINGS, source: 'manifests', manifests: { directory } },
-    stage.parts,
+    { ...stage.parts, nowSeconds },
   )
   t.after(async () => {
     await controlPlane.stop()
@@ -102,6 +109,42 @@ suite('a directory of manifests', () => {
     assert.equal(controlPlane.status().ignored.get('duplicate'), 1)
     await rm(join(directory, 'a.yaml'))
     await until('the second file counts', () => addressesOf('web')?.[0] === '10.0.0.2')
+  })
+
+  test('a duplicate within one file is told once, whatever else changes', async (t) => {
+    const { addressesOf, log, write } = await scene(t, {
+      'web.yaml': text(clusterSetIp('web', '10.0.0.1'), clusterSetIp('web', '10.0.0.2')),
+    })
+    for (const name of ['a', 'b', 'c']) {
+      await write(`${name}.yaml`, text(clusterSetIp(name, '10.0.0.3')))
+      await until('the other file is read', () => addressesOf(name) !== undefined)
+    }
+    assert.equal(log.filter(({ event }) => event === 'object-ignored').length, 1)
+  })
+
+  test('a file that is empty for a moment, as one being written in place, denies nothing; one that stays empty does', async (t) => {
+    const clock = { seconds: 0 }
+    const { addressesOf, directory, write } = await scene(
+      t,
+      { 'web.yaml': text(clusterSetIp('web', '10.0.0.1')) },
+      () => clock.seconds,
+    )
+    await writeFile(join(directory, 'web.yaml'), '')
+    await write('later.yaml', text(clusterSetIp('later', '10.0.0.2')))
+    await until('both were looked at', () => addressesOf('later') !== undefined)
+    assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
+    clock.seconds = Date.now() / 1000 + 10
+    await until('the empty file counts', () => addressesOf('web') === undefined)
+  })
+
+  test('is not held up by what is no file', async (t) => {
+    const { addressesOf, directory, write, controlPlane } = await scene(t, {})
+    await promisify(execFile)('mkfifo', [join(directory, 'pipe.yaml')])
+    await symlink('/dev/zero', join(directory, 'endless.yaml'))
+    await mkdir(join(directory, 'folder.yaml'))
+    await write('web.yaml', text(clusterSetIp('web', '10.0.0.1')))
+    await until('the file beside them is read', () => addressesOf('web') !== undefined)
+    assert.equal(controlPlane.status().ignored.get('syntax'), 3)
   })
 
   test('that vanishes takes nothing with it, and is read again when it is back', async (t) => {
@@ -201,4 +244,56 @@ suite('parseManifests', () => {
       assert.equal(findings[0]?.reason, reason)
     })
   }
+})
+
+suite('the parser of manifests', () => {
+  const parserOf = (t: TestContext, parseMsMax?: number): ManifestParser => {
+    const parser = new ManifestParser(parseMsMax)
+    t.after(() => parser.stop())
+    return parser
+  }
+  /** What a promise comes to, and how many turns the event loop had meanwhile. */
+  const withTurns = async <Value>(promise: Promise<Value>): Promise<{ value: Value; turns: number }> => {
+    let turns = 0
+    let isDone = false
+    const turn = (): void => {
+      turns++
+      if (!isDone) setImmediate(turn)
+    }
+    setImmediate(turn)
+    const value = await promise
+    isDone = true
+    return { value, turns }
+  }
+
+  const heavy = [
+    { what: 'large', content: text(...Array.from({ length: 300 }, (_, i) => clusterSetIp(`s${i}`, '10.0.0.1'))) },
+    { what: 'deep in brackets', content: '['.repeat(2_500) },
+    { what: 'deep in dashes', content: '- '.repeat(300) },
+  ]
+  for (const { what, content } of heavy) {
+    test(`leaves the event loop to the queries when a file is ${what}, and finds the same`, async (t) => {
+      const { value, turns } = await withTurns(parserOf(t).parse(content))
+      assert.ok(turns > 1)
+      const here = parseManifests(content)
+      assert.deepEqual(value.objects, here.objects)
+      assert.equal(value.isBroken, here.isBroken)
+    })
+  }
+
+  test('gives a file up that takes too long, and goes on with the next', async (t) => {
+    const parser = parserOf(t, 1)
+    const { isBroken, findings } = await parser.parse('['.repeat(50_000))
+    assert.equal(isBroken, true)
+    assert.match(findings[0]!.detail, /not parsed within/)
+    assert.equal((await parser.parse(text(headless('a')))).objects.length, 1)
+  })
+
+  test('takes files one after another on one thread', async (t) => {
+    const parser = parserOf(t)
+    for (const count of [200, 100, 300]) {
+      const { objects } = await parser.parse(text(...Array.from({ length: count }, (_, i) => headless(`s${i}`))))
+      assert.equal(objects.length, count)
+    }
+  })
 })
