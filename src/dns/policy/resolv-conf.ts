@@ -1,4 +1,4 @@
-/** The name servers in a resolv.conf (resolv.conf(5)). Pure. */
+/** What a resolv.conf says (resolv.conf(5)): name servers, and what a stub resolver tries for a name. Pure. */
 
 /** glibc takes three; clusters write more, and an upstream more costs nothing. */
 export const NAMESERVERS_MAX = 8
@@ -24,4 +24,46 @@ export function parseResolvConf(text: string, isAddress: (text: string) => boole
     else if (!nameservers.includes(value)) nameservers.push(value)
   }
   return { nameservers, problems }
+}
+
+/** What a stub resolver does with a name before it asks. */
+export interface SearchList {
+  /** Without the last dot. */
+  readonly suffixes: readonly string[]
+  /** Dots that a name has at least to be tried as it is first. */
+  readonly ndots: number
+}
+
+/** As glibc has them (resolv.conf(5)): what `ndots` may be, and is when nobody says. */
+const NDOTS_MAX = 15
+const NDOTS_DEFAULT = 1
+
+/** Suffixes that are tried; Kubernetes allows 32 (`dnsConfig.searches`). */
+export const SEARCHES_MAX = 32
+
+/** The search list of a text: the last `search` or `domain` line counts, of every option the last one. */
+export function parseSearchList(text: string): SearchList {
+  let suffixes: string[] = []
+  let ndots = NDOTS_DEFAULT
+  for (const line of text.split('\n')) {
+    const [keyword, ...words] = line.trim().split(/\s+/)
+    if (keyword === 'search' || keyword === 'domain') {
+      const wanted = keyword === 'domain' ? words.slice(0, 1) : words.slice(0, SEARCHES_MAX)
+      suffixes = wanted.map((word) => word.replace(/\.$/, '')).filter((word) => word !== '')
+    } else if (keyword === 'options') {
+      for (const word of words) {
+        const dots = /^ndots:(\d+)$/.exec(word)?.[1]
+        if (dots !== undefined) ndots = Math.min(Number(dots), NDOTS_MAX)
+      }
+    }
+  }
+  return { suffixes, ndots }
+}
+
+/** The names that a stub resolver tries for one, in its order, until one has an answer; with a dot at its end it is tried alone. */
+export function namesTried(name: string, { suffixes, ndots }: SearchList): string[] {
+  if (name.endsWith('.')) return [name]
+  const searched = suffixes.map((suffix) => `${name}.${suffix}.`)
+  const dots = name.split('.').length - 1
+  return dots >= ndots ? [`${name}.`, ...searched] : [...searched, `${name}.`]
 }

@@ -17,4 +17,14 @@ export class RouteTable<Target> {
       if (target !== undefined || zone === ROOT) return target
     }
   }
+
+  /** Every zone that holds the name, the longest first: the first is the one that decides. */
+  matches(name: Name): (readonly [zone: Name, target: Target])[] {
+    const matches: (readonly [Name, Target])[] = []
+    for (let zone = name; ; zone = parentOf(zone)) {
+      const target = this.#routes.get(zone)
+      if (target !== undefined) matches.push([zone, target])
+      if (zone === ROOT) return matches
+    }
+  }
 }

@@ -42,6 +42,13 @@ export function orderUpstreams<Upstream extends OrderedUpstream>(
   return [...living, ...dead]
 }
 
+/** Those among whom chance decides who is asked first. */
+export function equallyFast<Upstream extends OrderedUpstream>(upstreams: readonly Upstream[]): Set<Upstream> {
+  const living = upstreams.filter(({ isDead }) => !isDead)
+  const fastest = Math.min(...living.map(rttOf))
+  return new Set(living.filter((upstream) => rttOf(upstream) <= fastest + RTT_BAND_MS))
+}
+
 function rttOf(upstream: OrderedUpstream): number {
   return upstream.rttMs ?? 0
 }

@@ -31,9 +31,22 @@ export const RecordType = {
 
 export const RecordClass = { IN: 1, CH: 3, ANY: 255 } as const
 
-const TYPE_NAMES = new Map<number, string>(Object.entries(RecordType).map(([name, type]) => [type, name]))
+/** Types that nothing here acts on, and that people ask for by name. */
+const FURTHER_TYPES = { NAPTR: 35, SSHFP: 44, TLSA: 52, CAA: 257 }
+
+const TYPES = new Map<string, number>(Object.entries({ ...RecordType, ...FURTHER_TYPES }))
+const TYPE_NAMES = new Map<number, string>(Array.from(TYPES, ([name, type]) => [type, name]))
 
 /** The name of a type; `TYPE<n>` where this file has none (RFC 3597 section 5). */
 export function typeName(type: number): string {
   return TYPE_NAMES.get(type) ?? `TYPE${type}`
+}
+
+/** The type of a name, or of `TYPE<n>`, in any case; undefined where there is no such type. */
+export function typeFromText(text: string): number | undefined {
+  const upper = text.toUpperCase()
+  const known = TYPES.get(upper)
+  if (known !== undefined) return known
+  const number = /^TYPE(\d{1,5})$/.exec(upper)?.[1]
+  return number === undefined || Number(number) > 0xffff ? undefined : Number(number)
 }

@@ -69,7 +69,7 @@ export function answerFromZone(zone: Zone, settings: ZoneAnswerSettings, questio
 }
 
 /** The rrsets at a name that services make exist; undefined where it does not. */
-function rrsetsOfServices(zone: Zone, name: RelativeName): readonly Rrset[] | undefined {
+export function rrsetsOfServices(zone: Zone, name: RelativeName): readonly Rrset[] | undefined {
   // Without the kinds in the API there are no imports, whatever may be left from before.
   if (zone.state === 'absent') return undefined
   return zone.find(name) ?? (zone.hasNamespace(name) ? NO_RRSETS : undefined)
