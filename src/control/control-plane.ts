@@ -5,9 +5,10 @@
  */
 
 import type { RelativeName } from '../dns/wire/name.ts'
-import type { ServiceKey } from '../dns/zone/rrset.ts'
+import type { Rrset, ServiceKey } from '../dns/zone/rrset.ts'
 import type { Zone, ZoneState } from '../dns/zone/zone.ts'
 import { Calculator } from './calculator.ts'
+import { explainService, type ServiceLook } from './explain-service.ts'
 import { type AnyIgnoredReason, IgnoredBook } from './ignored-book.ts'
 import type { ApiObserver } from './kubernetes-api.ts'
 import { KubernetesSource } from './kubernetes-source.ts'
@@ -104,6 +105,10 @@ export interface ControlStatus {
 
 export interface ControlPlane {
   status(): ControlStatus
+  /** What stands behind a name of the zone; see `explainService`. */
+  explain(name: RelativeName, rrsets: readonly Rrset[] | undefined): Promise<ServiceLook | undefined>
+  /** Services that a ServiceImport names, for suggestions. */
+  imports(): Iterable<ServiceKey>
   /** Ends watching; the zone keeps what it has. */
   stop(): Promise<void>
 }
@@ -169,6 +174,15 @@ export async function startControlPlane(settings: ControlSettings, parts: Contro
       publications: publisher.counts.publications,
       ...source.status(),
     }),
+    explain: (name, rrsets) =>
+      explainService(name, rrsets, {
+        store,
+        ignored,
+        settings: settings.records,
+        isWaiting: (service) => publisher.isWaiting(service),
+        breathe: () => turns.breathe(),
+      }),
+    imports: () => store.keys('serviceImport'),
     stop: () => source.stop(),
   }
 }

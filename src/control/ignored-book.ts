@@ -23,6 +23,9 @@ export const SUBJECTS_MAX = 10_000
  */
 const SUBJECT_MAX = 600
 
+/** How `report` writes a finding down. */
+const FINDING = /^(\S+) (.*) (\d+)$/
+
 export class IgnoredBook {
   readonly #log: ControlLog
   readonly #told = new Map<string, string>()
@@ -35,6 +38,21 @@ export class IgnoredBook {
   /** Findings by reason since the start. */
   get counts(): ReadonlyMap<AnyIgnoredReason, number> {
     return this.#counts
+  }
+
+  /** Subjects with findings, whose names begin with `prefix`. */
+  *subjects(prefix: string): Iterable<string> {
+    for (const subject of this.#told.keys()) if (subject.startsWith(prefix)) yield subject
+  }
+
+  /** What is known to be ignored of a subject now. */
+  findingsOf(subject: string): Finding[] {
+    const told = this.#told.get(subject)
+    if (told === undefined) return []
+    return told.split('\n').flatMap((line) => {
+      const [, reason, detail, count] = FINDING.exec(line) ?? []
+      return reason === undefined ? [] : [{ reason: reason as AnyIgnoredReason, detail: detail!, count: Number(count) }]
+    })
   }
 
   /** The findings about a subject, such as `endpointSlice demo/web-1`; an empty list forgets the subject. */

@@ -72,8 +72,8 @@ export function sliceFacts(object: unknown): Reading<SliceFacts> {
     const clusterId = clusterIdOf(labels[SOURCE_CLUSTER_LABEL], ignored)
     const isServiceAddress = labels[SUBMARINER_HEADLESS_LABEL] === 'false'
     const ports = portsOf(fields['ports'], 'ports', ignored)
-    const endpoints = endpointsOf(fields['endpoints'], ignored)
-    const facts = { namespace, name, service, clusterId, isServiceAddress, ports, endpoints }
+    const { endpoints, notReady } = endpointsOf(fields['endpoints'], ignored)
+    const facts = { namespace, name, service, clusterId, isServiceAddress, ports, endpoints, notReady }
     return { facts, ignored: ignored.entries }
   }
   return { facts: undefined, ignored: ignored.entries }
@@ -90,12 +90,16 @@ function clusterIdOf(label: unknown, ignored: IgnoredList): string | undefined {
   return clusterId
 }
 
-function endpointsOf(value: unknown, ignored: IgnoredList): EndpointFacts[] {
+function endpointsOf(value: unknown, ignored: IgnoredList): { endpoints: EndpointFacts[]; notReady: number } {
   const endpoints: EndpointFacts[] = []
+  let notReady = 0
   itemsOf(value).forEach((item, i) => {
     const endpoint = fieldsOf(item)
     // Ready unless it says otherwise; `serving` and `terminating` have no say (MCS DNS specification).
-    if (fieldsOf(endpoint['conditions'])['ready'] === false) return
+    if (fieldsOf(endpoint['conditions'])['ready'] === false) {
+      notReady++
+      return
+    }
     const where = `endpoints[${i}]`
     const host = hostnameOf(endpoint['hostname'], where, ignored)
     if (host !== undefined) {
@@ -108,7 +112,7 @@ function endpointsOf(value: unknown, ignored: IgnoredList): EndpointFacts[] {
       if (address !== undefined) endpoints.push({ host: hostOfAddress(text as string), addresses: [address] })
     }
   })
-  return endpoints
+  return { endpoints, notReady }
 }
 
 function hostnameOf(value: unknown, where: string, ignored: IgnoredList): string | undefined {

@@ -85,6 +85,11 @@ export class Publisher {
     return this.#touched.size
   }
 
+  /** Whether a change of the service waits for its publication. */
+  isWaiting(service: ServiceKey): boolean {
+    return this.#touched.has(service)
+  }
+
   get counts(): { readonly publications: number; readonly turns: number; readonly turnsCut: number } {
     return { publications: this.#publications, turns: this.#turns, turnsCut: this.#turnsCut }
   }

@@ -51,4 +51,6 @@ export interface SliceFacts {
   readonly ports: readonly PortFacts[]
   /** Ready endpoints; an endpoint with several addresses and no hostname is one entry per address. */
   readonly endpoints: readonly EndpointFacts[]
+  /** Endpoints that are not ready: no record tells of them. Undefined in what a snapshot of an older version told. */
+  readonly notReady?: number
 }

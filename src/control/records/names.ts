@@ -1,6 +1,6 @@
 /** The names of a service, relative to the zone's apex (MCS DNS specification 2.3 and 2.4). Their labels are valid facts. */
 
-import type { RelativeName } from '../../dns/wire/name.ts'
+import { labelsOf, type RelativeName } from '../../dns/wire/name.ts'
 import type { PortFacts } from './facts.ts'
 
 /** `<service>.<namespace>.svc` */
@@ -21,6 +21,15 @@ export function nameOfCluster(clusterId: string, serviceName: RelativeName): Rel
 /** `<host>.<cluster id>.<service>…` */
 export function nameOfEndpoint(host: string, clusterName: RelativeName): RelativeName {
   return `${label(host)}${clusterName}`
+}
+
+/** The service that a name belongs to, or would if there were one, and the labels before it; undefined where none can. */
+export function serviceOfName(
+  name: RelativeName,
+): { readonly namespace: string; readonly service: string; readonly below: readonly string[] } | undefined {
+  const labels = labelsOf(name)
+  const [service, namespace, svc] = labels.slice(-3)
+  return svc === 'svc' ? { namespace: namespace!, service: service!, below: labels.slice(0, -3) } : undefined
 }
 
 function label(text: string): string {
