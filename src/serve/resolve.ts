@@ -31,7 +31,8 @@ import type { ForwardResult, UpstreamGroup } from './forward/forwarder-contract.
 
 /** Where a question may go. `label` is the zone as metrics name it, with its last dot. */
 export type Route =
-  | { readonly kind: 'zone'; readonly label: string; answer(question: Question): Answer }
+  /** `rotation`: which record comes first, for who only looks; left out, the answers take turns. */
+  | { readonly kind: 'zone'; readonly label: string; answer(question: Question, rotation?: number): Answer }
   | { readonly kind: 'forward'; readonly label: string; readonly id: number; readonly upstreams: UpstreamGroup }
   | { readonly kind: 'special'; readonly label: string; readonly special: SpecialName }
 
@@ -71,6 +72,37 @@ export interface ResolveListener {
   prefetched(): void
 }
 
+/** What would become of a question: see `Resolver.lookAt`. */
+export type Look = KnownLook | ForwardLook
+
+interface Looked {
+  /** The zones of routes that hold the name, the longest first: that one decides. */
+  readonly matches: readonly (readonly [zone: Name, route: Route])[]
+}
+
+/** Answered here at once. */
+export interface KnownLook extends Looked {
+  readonly kind: 'no-route' | 'zone' | 'special' | 'short-cut'
+  readonly resolution: Resolution
+  /** Of a short cut: the zone in which the name cannot exist. */
+  readonly denying?: Name
+}
+
+/** Answered from the record cache or by an upstream. */
+export interface ForwardLook extends Looked {
+  readonly kind: 'forward'
+  readonly kept: CacheEntry | undefined
+  readonly freshness: Freshness
+  /** What the record cache would answer, at once or, `isAsked`, if no upstream has a better answer in time. */
+  readonly resolution: Resolution | undefined
+  /** Whether an upstream would be asked before the client is answered. */
+  readonly isAsked: boolean
+  readonly isPrefetchDue: boolean
+  /** A refresh of what is kept is under way. */
+  readonly isRefreshing: boolean
+  readonly secondsSinceFailedRefresh: number | undefined
+}
+
 export interface ResolveParts {
   readonly recordCache: RecordCache
   readonly limits: LifetimeLimits
@@ -79,6 +111,8 @@ export interface ResolveParts {
   readonly prefetch: boolean
   /** The zone in which the name can only be a search suffix put behind a clusterset name; told NXDOMAIN here. */
   zoneOfImpossibleSearchName(name: Name): Name | undefined
+  /** Such a name was asked for. */
+  onShortCut?(): void
   nowSeconds(): number
   /** What was told of a question before is replaced by a newer answer. */
   onRenewed?(question: Question): void
@@ -105,6 +139,8 @@ interface Refresh {
   failedAtSeconds: number
   isUnderWay: boolean
 }
+
+const NO_REFRESH: Readonly<Refresh> = { failedAtSeconds: Number.NEGATIVE_INFINITY, isUnderWay: false }
 
 /** Stale entries whose refresh is remembered; beyond it the oldest is forgotten and simply tried again. */
 const REFRESHES_MAX = 10_000
@@ -143,8 +179,8 @@ export class Resolver {
     if (route.kind === 'special') return local(specialAnswer(question, route.special))
     const denying = this.#parts.zoneOfImpossibleSearchName(question.name)
     if (denying !== undefined) {
-      const answer = authoredDenial(question, Rcode.NxDomain, denying, this.#parts.limits.maxNegativeTtlSeconds)
-      return { ...local(answer), sharing: this.#ownSharing() }
+      this.#parts.onShortCut?.()
+      return { ...this.#shortCut(question, denying), sharing: this.#ownSharing() }
     }
     const key = keyOf(route.id, question)
     const kept = this.#parts.recordCache.find(key)
@@ -345,6 +381,48 @@ export class Resolver {
     this.#refresh(key, question, route, refresh, (_resolution, error) => {
       if (error !== undefined) this.#parts.onPanic(error, question)
     })
+  }
+
+  /** What would become of a question now. Asks, counts and marks nothing: for operators who look. */
+  lookAt(question: UpstreamQuestion): Look {
+    const { recordCache, serveStale, zoneOfImpossibleSearchName } = this.#parts
+    const matches = this.#routes.matches(question.name)
+    const route = matches[0]?.[1]
+    const known = (kind: KnownLook['kind'], resolution: Resolution): KnownLook => ({ matches, kind, resolution })
+    if (route === undefined) return known('no-route', local(authoredAnswer(question, Rcode.Refused, [], NO_ROUTE)))
+    if (route.kind === 'zone') {
+      return known('zone', { answer: route.answer(question, 0), ttls: TTLS_AS_THEY_ARE, source: 'clusterset' })
+    }
+    if (route.kind === 'special') return known('special', local(specialAnswer(question, route.special)))
+    const denying = zoneOfImpossibleSearchName(question.name)
+    if (denying !== undefined) return { ...known('short-cut', this.#shortCut(question, denying)), denying }
+
+    const now = this.#parts.nowSeconds()
+    const key = keyOf(route.id, question)
+    const kept = recordCache.peek(key)
+    const { failedAtSeconds, isUnderWay } = this.#refreshes.get(key) ?? NO_REFRESH
+    const sinceFailure = now - failedAtSeconds
+    const freshness = kept === undefined ? Freshness.Gone : freshnessOf(kept, now, serveStale?.maxStaleSeconds ?? 0)
+    const isStale = freshness === Freshness.Stale && kept?.kind !== 'failure'
+    let resolution: Resolution | undefined
+    if (kept !== undefined && freshness === Freshness.Fresh) resolution = this.#fromCache(kept, now)
+    else if (kept !== undefined && isStale) resolution = staleResolution(kept)
+    return {
+      matches,
+      kind: 'forward',
+      kept,
+      freshness,
+      resolution,
+      isAsked: freshness !== Freshness.Fresh && !(isStale && sinceFailure < STALE_RECHECK_SECONDS),
+      isPrefetchDue:
+        this.#parts.prefetch && kept !== undefined && kept.kind !== 'failure' && isDueForPrefetch(kept, kept.hits, now),
+      isRefreshing: isUnderWay,
+      secondsSinceFailedRefresh: Number.isFinite(sinceFailure) ? sinceFailure : undefined,
+    }
+  }
+
+  #shortCut(question: Question, denying: Name): Resolution {
+    return local(authoredDenial(question, Rcode.NxDomain, denying, this.#parts.limits.maxNegativeTtlSeconds))
   }
 
   #fromZone(question: Question, route: Route & { kind: 'zone' }): Resolution {

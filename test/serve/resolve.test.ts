@@ -1,12 +1,20 @@
 import assert from 'node:assert/strict'
 import { suite, type TestContext, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { Freshness } from '../../src/dns/cache/freshness.ts'
+import { keyOf } from '../../src/dns/cache/key.ts'
 import { RouteTable } from '../../src/dns/policy/route.ts'
 import { ROOT } from '../../src/dns/wire/name.ts'
 import type { UpstreamResponse } from '../../src/dns/wire/upstream-response.ts'
 import { RecordCache } from '../../src/serve/cache/record-cache.ts'
 import type { ForwardResult } from '../../src/serve/forward/forwarder-contract.ts'
-import { type Resolution, Resolver, type Route, STALE_RECHECK_SECONDS } from '../../src/serve/resolve.ts'
+import {
+  type ForwardLook,
+  type Resolution,
+  Resolver,
+  type Route,
+  STALE_RECHECK_SECONDS,
+} from '../../src/serve/resolve.ts'
 import { questionFor, soa, upstreamResponse } from '../common/wire.ts'
 
 const QUESTION = questionFor('www.example')
@@ -78,6 +86,12 @@ function bench(t: TestContext, settings: { serveStale?: boolean; prefetch?: bool
       timers = timers.filter((timer) => timer.at > now)
       for (const timer of due) timer.call()
     },
+    look(): ForwardLook {
+      const look = resolver.lookAt(QUESTION)
+      assert.ok(look.kind === 'forward')
+      return look
+    },
+    hits: () => recordCache.peek(keyOf(1, QUESTION))?.hits,
     ask: (): Promise<Resolution> =>
       new Promise((resolved, failed) =>
         resolver.resolve(QUESTION, resolver.routeOf(QUESTION.name), { ...observer, resolved, failed }),
@@ -271,5 +285,68 @@ suite('resolve', () => {
       prefetched: assert.fail,
     })
     assert.deepEqual(rcodes, [5])
+  })
+})
+
+suite('a look at a question', () => {
+  test('tells that an upstream would be asked, and asks none', (t) => {
+    const it = bench(t)
+    it.says(answerOf(60))
+    const look = it.look()
+    assert.deepEqual([look.kept, look.isAsked, look.resolution], [undefined, true, undefined])
+    assert.equal(it.asked.length, 0)
+    assert.deepEqual(it.counts, { hits: 0, misses: 0, stale: 0, prefetches: 0 })
+  })
+
+  test('tells what is kept, and leaves no trace of having looked', async (t) => {
+    const it = bench(t)
+    it.says(answerOf(60))
+    await it.ask()
+    it.goTo(20)
+    const look = it.look()
+    assert.deepEqual([look.freshness, look.isAsked, look.resolution?.ttls.ageSeconds], [Freshness.Fresh, false, 20])
+    assert.equal(it.hits(), 0)
+    assert.equal(it.counts.hits, 0)
+  })
+
+  test('a stale answer is told when the upstream has not answered in time, at once after it failed', async (t) => {
+    const it = bench(t)
+    it.says(answerOf(30))
+    await it.ask()
+    it.goTo(60)
+    assert.deepEqual([it.look().freshness, it.look().isAsked], [Freshness.Stale, true])
+    assert.ok(it.look().resolution)
+    it.failsWith('timeout')
+    await it.ask()
+    it.goTo(65)
+    const look = it.look()
+    assert.deepEqual([look.isAsked, look.secondsSinceFailedRefresh], [false, 5])
+    it.goTo(60 + STALE_RECHECK_SECONDS)
+    assert.equal(it.look().isAsked, true)
+  })
+
+  test('a remembered failure is told as long as it lasts', async (t) => {
+    const it = bench(t)
+    it.failsWith('timeout')
+    await it.ask()
+    assert.deepEqual(
+      [it.look().kept?.kind, it.look().isAsked, it.look().resolution?.answer.rcode],
+      ['failure', false, 2],
+    )
+    it.goTo(1)
+    assert.deepEqual([it.look().kept?.kind, it.look().isAsked, it.look().resolution], ['failure', true, undefined])
+  })
+
+  test('tells when a renewal is due, and starts none', async (t) => {
+    const it = bench(t, { prefetch: true })
+    it.says(answerOf(100))
+    for (let i = 0; i < 5; i++) await it.ask()
+    assert.equal(it.look().isPrefetchDue, false)
+    it.goTo(95)
+    assert.equal(it.look().isPrefetchDue, true)
+    assert.equal(it.asked.length, 1)
+    it.isSilent()
+    await it.ask()
+    assert.equal(it.look().isRefreshing, true)
   })
 })

@@ -53,6 +53,19 @@ export interface PacketToKeep {
   readonly rotation: { readonly firstTtl: number; readonly count: number; readonly octets: number } | undefined
 }
 
+/** What is told of a kept response; seconds on the clock of `keep`. */
+export interface PeekedPacket {
+  readonly keptAtSeconds: number
+  readonly freshUntilSeconds: number
+  /** Since it was kept, or was moved. */
+  readonly hits: number
+  readonly rcode: number
+  /** Index of `SOURCE_LABELS`. */
+  readonly source: number
+  /** Of the message without OPT. */
+  readonly octets: number
+}
+
 export interface PacketCacheStatus {
   readonly entries: number
   /** Octets of all entries that are or were there and whose room is not taken yet. */
@@ -131,6 +144,29 @@ export class PacketCache {
     this.#publish(at, hash, question)
     for (const entry of moved) this.#moveToEnd(entry, nowSeconds)
     return true
+  }
+
+  /** What the workers have for a question; `bits`: see `QuestionBit`. Leaves no trace: for operators who look. */
+  peek(name: Name, type: number, bits: number): PeekedPacket | undefined {
+    const hash = this.#hashOf(name)
+    const question = questionWord(type, bits)
+    let next = this.#heads[hash & (this.#layout.headCount - 1)]!
+    for (let step = 0; step < CHAIN_SLOTS_MAX && next !== 0; step++) {
+      const slot = (next - 1) * SLOT_WORDS
+      next = this.#slots[slot + SlotWord.Next]!
+      const isIt = this.#slots[slot + SlotWord.Hash] === hash && this.#slots[slot + SlotWord.Question] === question
+      if (!isIt || !this.#isOf(slot, name)) continue
+      const at = this.#slots[slot + SlotWord.EntryAt]!
+      return {
+        keptAtSeconds: this.#doubles[at / 8 + EntryDouble.KeptAt]!,
+        freshUntilSeconds: this.#doubles[at / 8 + EntryDouble.FreshUntil]!,
+        hits: Atomics.load(this.#slots, slot + SlotWord.Hits),
+        rcode: this.#words[at / 4 + EntryWord.Flags]! & 0xf,
+        source: this.#words[at / 4 + EntryWord.Flags]! >>> EntryFlag.SourceShift,
+        octets: this.#words[at / 4 + EntryWord.Lengths]! >>> 16,
+      }
+    }
+    return undefined
   }
 
   /** Forgets all responses to questions about a name. */

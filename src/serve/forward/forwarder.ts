@@ -1,6 +1,6 @@
 /** The upstreams of one route: a question in, the best that any of them says out. */
 
-import { orderUpstreams } from '../../dns/policy/upstream-order.ts'
+import { equallyFast, orderUpstreams } from '../../dns/policy/upstream-order.ts'
 import { NAME_OCTETS_MAX, type Name } from '../../dns/wire/name.ts'
 import { RecordClass, RecordType } from '../../dns/wire/record-type.ts'
 import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
@@ -78,9 +78,23 @@ export interface GroupStatus {
   readonly healthcheckBroken: number
 }
 
+/** See `ForwardingGroup.lookAt`. */
+export interface ForwardingLook {
+  /** Those that would be asked, in order; chance decides which of those `isAmongFirst` is the first. */
+  readonly order: readonly { readonly status: UpstreamStatus; readonly isAmongFirst: boolean }[]
+  /** Those that would not, because they lead back to us. */
+  readonly passedOver: readonly UpstreamStatus[]
+  /** Clients that wait for the answer to exactly this question; the next one would wait with them. */
+  readonly waiters: number
+  /** Neither a new question nor one more to wait is taken. */
+  readonly isFull: boolean
+}
+
 /** A group that also tells of itself and can be given other upstreams. */
 export interface ForwardingGroup extends UpstreamGroup {
   status(): GroupStatus
+  /** What would become of a question that is asked now. Asks nothing: for operators who look. */
+  lookAt(question: UpstreamQuestion): ForwardingLook
   /** Other upstreams from now on; those that stay keep their connections and what is known of them. */
   use(upstreams: readonly UpstreamAddress[]): void
 }
@@ -173,6 +187,20 @@ class Forwarder implements ForwardingGroup {
       mismatched: sum('mismatched'),
       malformed: sum('malformed'),
       late: sum('late'),
+    }
+  }
+
+  lookAt(question: UpstreamQuestion): ForwardingLook {
+    // Chance that never moves anything.
+    const order = orderUpstreams(
+      this.#upstreams.filter(({ isLooping }) => !isLooping),
+      () => 1 - Number.EPSILON,
+    )
+    const first = equallyFast(order)
+    return {
+      order: order.map((upstream) => ({ status: upstream.status(), isAmongFirst: first.has(upstream) })),
+      passedOver: this.#upstreams.filter(({ isLooping }) => isLooping).map((upstream) => upstream.status()),
+      ...this.#inFlight.lookAt(question),
     }
   }
 

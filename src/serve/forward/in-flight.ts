@@ -86,6 +86,13 @@ export class InFlight {
     return begun
   }
 
+  /** Those who wait for the answer to a question, and whether it would be refused. */
+  lookAt(question: UpstreamQuestion): { readonly waiters: number; readonly isFull: boolean } {
+    const waiters = this.#entries.get(keyOf(question))?.waiters ?? 0
+    const { waitersMax, queriesMax } = this.#limits
+    return { waiters, isFull: waiters === 0 ? this.#entries.size >= queriesMax : waiters >= waitersMax }
+  }
+
   /** Resolves when nothing is in flight. */
   idle(): Promise<void> {
     return this.#entries.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))

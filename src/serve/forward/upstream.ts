@@ -76,6 +76,10 @@ export interface UpstreamStatus {
   readonly isLooping: boolean
   /** Smoothed; undefined before the first response. */
   readonly roundTripMs: number | undefined
+  /** Milliseconds since the last response; undefined before the first. */
+  readonly answeredMsAgo: number | undefined
+  /** It showed that it does not know EDNS, and is asked without for a while. */
+  readonly isWithoutEdns: boolean
   /** Exchanges that have not ended, late ones included. */
   readonly inFlight: number
   readonly openConnections: number
@@ -189,6 +193,8 @@ export class Upstream implements OrderedUpstream {
       isHealthy: !this.health.isDead && !this.isLooping,
       isLooping: this.isLooping,
       roundTripMs: this.health.rttMs,
+      answeredMsAgo: this.health.answeredAtMs === 0 ? undefined : this.parts.nowMs() - this.health.answeredAtMs,
+      isWithoutEdns: !this.asksWithEdns,
       inFlight: this.#inFlight,
       openConnections: this.#stream.openConnections,
       requests: this.#requests,

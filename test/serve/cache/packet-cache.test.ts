@@ -65,6 +65,30 @@ function versionOf(bench: FastPathBench, name: string): number | undefined {
 }
 
 suite('packet cache', () => {
+  test('shows what the workers have for a question, and leaves no trace of the look', () => {
+    const bench = new FastPathBench(SMALLEST_BYTES)
+    const name = nameFromText('www.example')!
+    assert.equal(bench.packetCache.peek(name, 1, 1), undefined)
+    bench.packetCache.keep(packetOf('www.example', { until: 60 }), 0)
+    assert.equal(versionOf(bench, 'www.example'), 0)
+    for (let look = 0; look < 3; look++) {
+      const { answer } = packetOf('www.example')
+      assert.deepEqual(bench.packetCache.peek(name, 1, 1), {
+        keptAtSeconds: 0,
+        freshUntilSeconds: 60,
+        hits: 1,
+        rcode: 0,
+        source: 1,
+        octets: answer.message.length,
+      })
+    }
+    assert.equal(bench.packetCache.peek(name, 28, 1), undefined)
+    assert.equal(bench.packetCache.peek(name, 1, 5), undefined)
+    assert.equal(bench.packetCache.peek(nameFromText('xxx.example')!, 1, 1), undefined)
+    bench.packetCache.forgetName(name)
+    assert.equal(bench.packetCache.peek(name, 1, 1), undefined)
+  })
+
   test('tells what was kept last for each name, or nothing, whatever came and went', () => {
     const names = Array.from({ length: 40 }, (_, i) => `n${i}.${i % 4 === 0 ? 'a' : 'b'}.example`)
     const steps = fc.oneof(

@@ -57,6 +57,7 @@ export function group(t: TestContext, choices: GroupChoices): TestGroup {
     forward: (asked) => new Promise((tell) => made.forward(asked, tell)),
     stop: (drainMs) => made.stop(drainMs),
     status: () => made.status(),
+    lookAt: (asked) => made.lookAt(asked),
     use: (upstreams) => made.use(upstreams),
   }
 }

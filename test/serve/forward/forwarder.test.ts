@@ -159,3 +159,49 @@ suite('a group of upstreams', () => {
     assert.equal(stays.connectionsAccepted, 1)
   })
 })
+
+suite('a look at a group of upstreams', () => {
+  test('tells who would be asked, in order, and asks nobody', async (t) => {
+    const dead = await upstream(t)
+    const alive = await upstream(t)
+    const asked = group(t, { upstreams: [dead, alive], deadlineMs: 2_000 })
+    dead.script = SILENT
+    const first = asked.lookAt(question('www.example.com'))
+    assert.deepEqual(
+      first.order.map(({ isAmongFirst }) => isAmongFirst),
+      [true, true],
+    )
+    assert.deepEqual([dead.queries.length, alive.queries.length], [0, 0])
+    const isDead = () => asked.lookAt(question('www.example.com')).order.at(-1)?.status.isHealthy === false
+    for (let i = 0; i < 100 && !isDead(); i++) await asked.forward(question(`q${i}.example`))
+    const { order, waiters, isFull } = asked.lookAt(question('www.example.com'))
+    assert.deepEqual(
+      order.map(({ status }) => status.to),
+      [`127.0.0.1:${alive.port}`, `127.0.0.1:${dead.port}`],
+    )
+    assert.deepEqual([order[0]!.isAmongFirst, order[1]!.isAmongFirst, waiters, isFull], [true, false, 0, false])
+    assert.ok(order[0]!.status.answeredMsAgo! >= 0)
+    assert.equal(order[1]!.status.answeredMsAgo, undefined)
+  })
+
+  test('tells how many wait for the same answer, and that no more would be taken', async (t) => {
+    const silent = await upstream(t, { script: SILENT })
+    const asked = group(t, { upstreams: [silent], maxInFlight: 1, maxWaiters: 2 })
+    const one = asked.forward(question('one.example'))
+    assert.deepEqual(
+      [asked.lookAt(question('one.example')).waiters, asked.lookAt(question('one.example')).isFull],
+      [1, false],
+    )
+    assert.deepEqual(
+      [asked.lookAt(question('two.example')).waiters, asked.lookAt(question('two.example')).isFull],
+      [0, true],
+    )
+    const other = asked.forward(question('one.example'))
+    assert.deepEqual(
+      [asked.lookAt(question('one.example')).waiters, asked.lookAt(question('one.example')).isFull],
+      [2, true],
+    )
+    await asked.stop(0)
+    await Promise.all([one, other])
+  })
+})
