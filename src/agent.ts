@@ -358,6 +358,7 @@ class Agent implements RunningAgent {
   }
 
   async #startHttp(where: HttpPlace): Promise<void> {
+    const ready = (): Condition[] => [...this.#readiness(), ...this.#presence.conditions()]
     const opened = openAgentHttp(this.#config, where, {
       metrics: this.#metrics,
       cache: {
@@ -367,7 +368,21 @@ class Agent implements RunningAgent {
         nowSeconds,
         onFlush: (what, entries) => this.#log.info('cache-flushed', { what, entries }),
       },
-      ready: () => [...this.#readiness(), ...this.#presence.conditions()],
+      explain: {
+        version: this.#version,
+        instance: this.#presence.instance,
+        zone: this.#zone,
+        recordCache: this.#recordCache,
+        fastPath: this.#fastPath,
+        config: () => this.#config,
+        resolver: () => this.#resolver,
+        groups: () => this.#groups,
+        controlPlane: () => this.#controlPlane,
+        listening: () => this.listening,
+        ready,
+        nowSeconds,
+      },
+      ready,
       log: this.#log,
     })
     for await (const listener of opened) this.#http.push(listener)
@@ -485,11 +500,11 @@ class Agent implements RunningAgent {
       limits: cache,
       serveStale: cache.serveStale.enabled ? cache.serveStale : undefined,
       prefetch: cache.prefetch.enabled,
-      zoneOfImpossibleSearchName: (name) => {
-        if (!clusterset.searchSuffixShortcut || !isImpossibleSearchName(name, searchSuffixes)) return undefined
-        this.#shortCuts++
-        return searchSuffixes.clusterDomain
-      },
+      zoneOfImpossibleSearchName: (name) =>
+        clusterset.searchSuffixShortcut && isImpossibleSearchName(name, searchSuffixes)
+          ? searchSuffixes.clusterDomain
+          : undefined,
+      onShortCut: () => this.#shortCuts++,
       nowSeconds,
       onRenewed: ({ name }) => this.#fastPath.forgetNames([name]),
       onPanic: (error, { name, type }) => {

@@ -3,9 +3,10 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
+import { explainCommand } from '../../src/agent/explain/command.ts'
 import { tearDown } from '../../src/agent/tear-down.ts'
 import { type RunningAgent, startAgent } from '../../src/agent.ts'
-import { ExitCode, parseCommandLine } from '../../src/config/command-line.ts'
+import { ExitCode, type ExplainCommand, parseCommandLine } from '../../src/config/command-line.ts'
 import { configFromText, loadConfig } from '../../src/config/config.ts'
 import { writeYaml } from '../../src/config/file.ts'
 import { migrate } from '../../src/config/migrate/migrate.ts'
@@ -43,12 +44,14 @@ async function main(args: readonly string[]): Promise<number> {
     return ExitCode.Usage
   }
   if (command.kind === 'migrate') return migrated(command.corefile, command.flags)
+  if (command.kind === 'explain' && command.agent !== undefined) return explained(command, command.agent)
   const loaded = await loadConfig(command.config)
   if (loaded.kind === 'problems') {
     for (const problem of loaded.problems) complain(problem)
     complain(`${loaded.problems.length} problem${loaded.problems.length === 1 ? '' : 's'}`)
     return ExitCode.Usage
   }
+  if (command.kind === 'explain') return explained(command, loaded.config.health.address)
   if (command.kind === 'check') {
     say(`${command.config ?? 'the embedded default'} is good, hash ${loaded.hash}`)
     return ExitCode.Stopped
@@ -80,6 +83,15 @@ async function main(args: readonly string[]): Promise<number> {
   // Everything has ended; what has not all the same keeps nobody waiting.
   setTimeout(endProcess, EXIT_MS, code).unref()
   return code
+}
+
+/** What the running agent explains, on standard output. */
+async function explained(command: ExplainCommand, agent: string): Promise<number> {
+  const outcome = await explainCommand({ ...command, agent })
+  if (outcome.kind !== 'usage-error') process.stdout.write(outcome.text)
+  if (outcome.kind === 'told') return ExitCode.Stopped
+  complain(`error: ${outcome.kind === 'failed' ? outcome.why : outcome.text}`)
+  return outcome.kind === 'failed' ? ExitCode.Failed : ExitCode.Usage
 }
 
 /** The configuration on standard output; what has no counterpart on standard error. */

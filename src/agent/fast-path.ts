@@ -4,10 +4,12 @@ import { randomBytes } from 'node:crypto'
 import type { Config } from '../config/config.ts'
 import type { Name } from '../dns/wire/name.ts'
 import type { Query } from '../dns/wire/query.ts'
+import type { UpstreamQuestion } from '../dns/wire/upstream-query.ts'
 import { datagramCalls } from '../host/syscalls.ts'
 import type { CounterLabels, TrafficCounters } from '../observe/counters.ts'
 import type { Log } from '../observe/log.ts'
-import { PacketCache, type PacketCacheStatus } from '../serve/cache/packet-cache.ts'
+import { PacketCache, type PacketCacheStatus, type PeekedPacket } from '../serve/cache/packet-cache.ts'
+import { QuestionBit } from '../serve/cache/packet-cache-layout.ts'
 import { DIRECT_PER_SECOND_MAX } from '../serve/direct-service.ts'
 import { openUdpListener } from '../serve/listen/udp-dgram.ts'
 import type { OpenUdpListener } from '../serve/listen/udp-listener.ts'
@@ -97,6 +99,15 @@ export class AgentFastPath {
 
   forgetAll(): void {
     this.#batched?.packetCache.forgetAll()
+  }
+
+  /** The fast path's copy of a response, looked at without a trace; undefined without one. */
+  peek({ name, type, recursionDesired, checkingDisabled, dnssecOk }: UpstreamQuestion): PeekedPacket | undefined {
+    const bits =
+      (recursionDesired ? QuestionBit.RecursionDesired : 0) |
+      (checkingDisabled ? QuestionBit.CheckingDisabled : 0) |
+      (dnssecOk ? QuestionBit.DnssecOk : 0)
+    return this.#batched?.packetCache.peek(name, type, bits)
   }
 
   /** The counters of each worker. */

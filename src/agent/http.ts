@@ -1,4 +1,4 @@
-/** What the agent says over HTTP: metrics for the scraper, probes for the kubelet, the record cache for the operator. */
+/** What the agent says over HTTP: metrics for the scraper, probes for the kubelet, caches and explanations for the operator. */
 
 import type { Config } from '../config/config.ts'
 import { splitHostPort } from '../config/syntax.ts'
@@ -9,10 +9,13 @@ import { type Condition, probePages } from '../observe/probes.ts'
 import { restingPage } from '../observe/resting-page.ts'
 import { type CachePagesParts, cachePages } from './cache-pages.ts'
 import { textOf } from './error-text.ts'
+import type { ExplainParts } from './explain/explain.ts'
+import { explainPage } from './explain/page.ts'
 
 export interface AgentHttpParts {
   readonly metrics: Metrics
   readonly cache: CachePagesParts
+  readonly explain: ExplainParts
   ready(): readonly Condition[]
   readonly log: Log
 }
@@ -60,7 +63,7 @@ export async function* openAgentHttp(
     yield await open('health', config.health.address, {
       ...probePages({ alive: () => [], ready: () => parts.ready() }),
       // Pods may reach the probes; what is cached, and that it stays so, is not theirs to ask for.
-      ...localOnly(cachePages(parts.cache)),
+      ...localOnly({ ...cachePages(parts.cache), ...explainPage(parts.explain) }),
     })
   }
 }

@@ -42,13 +42,24 @@ export async function askOurselves(
     lastNumber,
     `${lastNumber.toString(36)}-${Date.now().toString(36)}-${process.pid.toString(36)}`,
   )
+  const result = await sendQuery(target, query, timeoutMs, source)
+  return typeof result === 'string'
+    ? { kind: 'none', why: result }
+    : { kind: authorOf(query, result) === instance ? 'ours' : 'not-ours' }
+}
+
+/** Sends a query and resolves to the response, or to why there is none. Over UDP any response with its id will do. */
+export async function sendQuery(
+  target: OwnTarget,
+  query: Buffer,
+  timeoutMs: number,
+  source?: UdpSocket,
+): Promise<Buffer | string> {
   const asked = target.transport === 'udp' ? askOverUdp(target, query, source) : askOverTcp(target, query)
   const timer = setTimeout(() => asked.fail(`no answer within ${timeoutMs} ms`), timeoutMs)
   const result = await asked.done
   clearTimeout(timer)
-  return typeof result === 'string'
-    ? { kind: 'none', why: result }
-    : { kind: authorOf(query, result) === instance ? 'ours' : 'not-ours' }
+  return result
 }
 
 /** A UDP socket for `askOurselves`; the same source reaches the same socket of the server as long as there are as many. */

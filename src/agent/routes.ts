@@ -10,7 +10,7 @@ import { rdataOfA, rdataOfAaaa, rdataOfTxt } from '../dns/wire/message.ts'
 import { type Name, nameFromText, textOfName } from '../dns/wire/name.ts'
 import type { Question } from '../dns/wire/query.ts'
 import { RecordType } from '../dns/wire/record-type.ts'
-import { answerFromZone } from '../dns/zone/answer.ts'
+import { answerFromZone, type ZoneAnswerSettings } from '../dns/zone/answer.ts'
 import type { Zone } from '../dns/zone/zone.ts'
 import type { Route } from '../serve/resolve.ts'
 import { OWN_ZONE } from './own-query.ts'
@@ -55,21 +55,26 @@ export function routesOf(
   return new RouteTable(routes)
 }
 
-function zoneAnswerer(config: Config, zone: Zone, apex: Name): (question: Question) => Answer {
+function zoneAnswerer(config: Config, zone: Zone, apex: Name): (question: Question, rotation?: number) => Answer {
+  const settings = zoneSettings(config, apex)
+  let turn = 0
+  return (question, rotation = turn++ >>> 0) => answerFromZone(zone, settings, question, rotation)
+}
+
+/** How the clusterset zone answers below an apex. */
+export function zoneSettings({ listen, clusterset }: Config, apex: Name): ZoneAnswerSettings {
   // A wildcard is no address that anybody could ask.
-  const addresses = config.listen.addresses
+  const addresses = listen.addresses
     .map((address) => address.replace(/%.*$/, ''))
     .filter((address) => address !== '0.0.0.0' && address !== '::')
-  const settings = {
+  return {
     apex,
-    ttlSeconds: config.clusterset.ttlSeconds,
+    ttlSeconds: clusterset.ttlSeconds,
     serverAddresses: {
       ipv4: addresses.filter((address) => !address.includes(':')).map(rdataOfA),
       ipv6: addresses.filter((address) => address.includes(':')).map(rdataOfAaaa),
     },
   }
-  let rotation = 0
-  return (question) => answerFromZone(zone, settings, question, rotation++ >>> 0)
 }
 
 /** Who we are, to our own queries: never cached, for the next process may answer the next one. */

@@ -5,10 +5,10 @@
  */
 
 import type { RelativeName } from '../dns/wire/name.ts'
-import type { Rrset, ServiceKey } from '../dns/zone/rrset.ts'
+import type { ServiceKey } from '../dns/zone/rrset.ts'
 import type { Zone, ZoneState } from '../dns/zone/zone.ts'
 import { Calculator } from './calculator.ts'
-import { explainService, type ServiceLook } from './explain-service.ts'
+import { type AskedRrset, explainService, type ServiceLook } from './explain-service.ts'
 import { type AnyIgnoredReason, IgnoredBook } from './ignored-book.ts'
 import type { ApiObserver } from './kubernetes-api.ts'
 import { KubernetesSource } from './kubernetes-source.ts'
@@ -106,7 +106,7 @@ export interface ControlStatus {
 export interface ControlPlane {
   status(): ControlStatus
   /** What stands behind a name of the zone; see `explainService`. */
-  explain(name: RelativeName, rrsets: readonly Rrset[] | undefined): Promise<ServiceLook | undefined>
+  explain(name: RelativeName, rrsets: readonly AskedRrset[] | undefined): Promise<ServiceLook | undefined>
   /** Services that a ServiceImport names, for suggestions. */
   imports(): Iterable<ServiceKey>
   /** Ends watching; the zone keeps what it has. */

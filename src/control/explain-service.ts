@@ -52,6 +52,9 @@ export interface ServiceLook {
   originsOf(type: number, rdata: string): readonly string[]
 }
 
+/** An rrset of the zone, or a part of it. */
+export type AskedRrset = Pick<Rrset, 'type' | 'rdata'>
+
 /** Slices and findings that are told; a service may have a thousand. */
 export const SLICES_TOLD_MAX = 50
 export const FINDINGS_TOLD_MAX = 50
@@ -75,7 +78,7 @@ export interface ExplainParts {
  */
 export async function explainService(
   name: RelativeName,
-  rrsets: readonly Rrset[] | undefined,
+  rrsets: readonly AskedRrset[] | undefined,
   parts: ExplainParts,
 ): Promise<ServiceLook | undefined> {
   const asked = serviceOfName(name)
@@ -165,7 +168,7 @@ const WHOLE_SLICE: ReadonlySet<string> = new Set(['malformed', 'name', 'address-
 /** Which objects, each taken alone, have the record: the import without slices, or one slice with it. */
 async function originsAt(
   name: RelativeName,
-  rrsets: readonly Rrset[],
+  rrsets: readonly AskedRrset[],
   facts: ServiceFacts,
   parts: ExplainParts,
 ): Promise<ReadonlyMap<string, readonly string[]>> {

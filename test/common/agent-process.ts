@@ -18,6 +18,8 @@ export interface AgentProcess {
   readonly process: ChildProcess
   /** Everything it wrote so far, logs and notes. */
   output(): string
+  /** `ADDRESS:PORT` of its health address. */
+  readonly healthAddress: string
   metrics(): Promise<string>
   health(path: string, method?: 'GET' | 'POST'): Promise<{ status: number; body: string }>
   writeConfig(config: object): Promise<void>
@@ -72,6 +74,7 @@ export async function startAgentProcess(
     port: listeningPort,
     process: child,
     output: () => output,
+    healthAddress: `127.0.0.1:${httpPort('health')}`,
     metrics: async () => await (await fetch(`http://127.0.0.1:${httpPort('metrics')}/metrics`)).text(),
     health: async (path, method = 'GET') => {
       const response = await fetch(`http://127.0.0.1:${httpPort('health')}${path}`, { method })

@@ -14,10 +14,13 @@ const runs = [
 ] as const
 
 const mistakes = [
-  { args: ['start'], says: /unknown command 'start'; there are run, check, teardown, migrate, help/ },
+  { args: ['start'], says: /unknown command 'start'; there are run, check, teardown, migrate, explain, help/ },
   { args: ['run', '--confg', 'a.yaml'], says: /unknown option '--confg'/ },
   { args: ['run', '--config'], says: /argument missing/ },
   { args: ['check', 'a.yaml'], says: /too many arguments/ },
+  { args: ['explain'], says: /missing required argument 'name'/ },
+  { args: ['explain', 'a.example', 'A', 'B'], says: /too many arguments/ },
+  { args: ['explain', 'a.example', '--agent'], says: /argument missing/ },
 ]
 
 suite('command line', () => {
@@ -35,6 +38,23 @@ suite('command line', () => {
     })
   }
 
+  test('explain takes a name, a type and how to ask', () => {
+    const plain = { kind: 'explain', name: 'a.example', type: undefined, config: undefined, agent: undefined }
+    const no = { json: false, ask: false, dnssec: false, resolvConf: undefined }
+    assert.deepEqual(parseCommandLine(['explain', 'a.example'], '1.2.3'), { ...plain, ...no })
+    const line = 'explain a.example srv --config c --agent 127.0.0.1:1 --json --ask --dnssec --resolv-conf r'
+    assert.deepEqual(parseCommandLine(line.split(' '), '1.2.3'), {
+      ...plain,
+      type: 'srv',
+      config: 'c',
+      agent: '127.0.0.1:1',
+      json: true,
+      ask: true,
+      dnssec: true,
+      resolvConf: 'r',
+    })
+  })
+
   test('--version is the version and nothing else', () => {
     assert.deepEqual(parseCommandLine(['--version'], '1.2.3'), { kind: 'text', text: '1.2.3\n' })
   })
@@ -42,7 +62,17 @@ suite('command line', () => {
   test('--help shows every command, the exit codes and examples', () => {
     const command = parseCommandLine(['--help'], '1.2.3')
     assert.ok(command.kind === 'text')
-    for (const word of ['run', 'check', 'teardown', '--version', 'Exit codes', '2  bad usage', 'Examples']) {
+    for (const word of [
+      'run',
+      'check',
+      'teardown',
+      'migrate',
+      'explain',
+      '--version',
+      'Exit codes',
+      '2  bad usage',
+      'Examples',
+    ]) {
       assert.ok(command.text.includes(word), word)
     }
   })

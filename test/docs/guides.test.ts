@@ -10,6 +10,7 @@ import { startUnbound, type Unbound } from '../common/unbound.ts'
 import { KUBECTL } from '../manifests/built.ts'
 
 const ROOT = new URL('../../', import.meta.url).pathname
+const MAIN = join(ROOT, 'cmd/nodelocal-mcs/main.ts')
 const GUIDES = [
   'docs/install.md',
   'docs/migrate.md',
@@ -102,6 +103,15 @@ suite('guides', () => {
             stdout,
             command.includes('dns-version') ? /^"1\.0\.0"$/m : command.includes('+short') ? /\S/ : /NOERROR/,
           )
+        } else if (command.startsWith('nodelocal-mcs explain ')) {
+          if (requireProgram(t, 'unbound', 'unbound') === undefined) return
+          const words = command
+            .replace('--config /etc/nodelocal-mcs/config.yaml', `--agent ${agent!.healthAddress}`)
+            .split(' ')
+            .slice(1)
+          const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...words], { encoding: 'utf8' })
+          assert.equal(status, 0, stderr)
+          assert.match(stdout, /^=> /m)
         } else {
           if (requireProgram(t, 'unbound', 'unbound') === undefined) return
           const [, method, path] = /^curl -s (-X POST )?'?http:\/\/127\.0\.0\.1:8099(\/[^']*)'?$/.exec(command)!

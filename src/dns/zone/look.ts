@@ -29,16 +29,16 @@ export function lookInZone(zone: Zone, settings: ZoneAnswerSettings, qname: Name
   const { apex, ttlSeconds, serverAddresses } = settings
   const name = relativeTo(qname, apex)
   if (name === undefined) throw new Error('the name is not of this zone')
-  const looked = (type: number, ttl: number, rdata: readonly Rdata[], end: Name): LookedRrset => ({
+  const looked = (type: number, ttl: number, rdata: readonly Rdata[], start: Rdata, end: Name): LookedRrset => ({
     type,
     ttlSeconds: ttl,
     count: rdata.length,
-    records: rdata.slice(0, recordsMax).map((one) => ({ rdata: one, complete: one + end })),
+    records: rdata.slice(0, recordsMax).map((one) => ({ rdata: one, complete: start + one + end })),
   })
   const ofZone = apexRrsetsAt(name, apex, ttlSeconds, serverAddresses)
   if (ofZone !== undefined) {
-    const rrsets = ofZone.map((rrset) => looked(rrset.type, rrset.ttlSeconds, rrset.rdata, ''))
-    if (name === '') rrsets.unshift(looked(RecordType.SOA, ttlSeconds, [soaRdata(apex, zone.serial, ttlSeconds)], ''))
+    const rrsets = ofZone.map((rrset) => looked(rrset.type, rrset.ttlSeconds, rrset.rdata, '', ''))
+    if (name === '') rrsets.unshift(looked(RecordType.SOA, ttlSeconds, [soaRdata(apex, zone.serial, ttlSeconds)], '', ''))
     return { name, owner: 'zone', rrsets }
   }
   const ofServices = rrsetsOfServices(zone, name)
@@ -47,6 +47,6 @@ export function lookInZone(zone: Zone, settings: ZoneAnswerSettings, qname: Name
   return {
     name,
     owner: zone.find(name) === undefined ? 'namespace' : 'service',
-    rrsets: ofServices.map((rrset) => looked(rrset.type, ttlSeconds, rrset.rdata, end(rrset))),
+    rrsets: ofServices.map((rrset) => looked(rrset.type, ttlSeconds, rrset.rdata, rrset.rdataStart, end(rrset))),
   }
 }
