@@ -38,7 +38,8 @@ export function lookInZone(zone: Zone, settings: ZoneAnswerSettings, qname: Name
   const ofZone = apexRrsetsAt(name, apex, ttlSeconds, serverAddresses)
   if (ofZone !== undefined) {
     const rrsets = ofZone.map((rrset) => looked(rrset.type, rrset.ttlSeconds, rrset.rdata, '', ''))
-    if (name === '') rrsets.unshift(looked(RecordType.SOA, ttlSeconds, [soaRdata(apex, zone.serial, ttlSeconds)], '', ''))
+    if (name === '')
+      rrsets.unshift(looked(RecordType.SOA, ttlSeconds, [soaRdata(apex, zone.serial, ttlSeconds)], '', ''))
     return { name, owner: 'zone', rrsets }
   }
   const ofServices = rrsetsOfServices(zone, name)
