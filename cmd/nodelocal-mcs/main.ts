@@ -142,6 +142,11 @@ function signals(): { readonly stopAsked: AbortSignal; readonly hurryAsked: Abor
       else stop.abort()
     })
   }
+  // Who started us in a terminal has closed it. Anybody else wants the configuration read anew, which is done without him;
+  // to end at once, as is the default, would leave interface and rules behind.
+  process.on('SIGHUP', () => {
+    if (process.stdout.isTTY) stop.abort()
+  })
   return { stopAsked: stop.signal, hurryAsked: hurry.signal }
 }
 

@@ -44,7 +44,8 @@ Examples:
   nodelocal-mcs explain web.shop.svc.clusterset.local A --config config.yaml
   nodelocal-mcs migrate Corefile -localip 169.254.20.10,10.96.0.10 >config.yaml
 
-Signals: SIGTERM and SIGINT stop gracefully, a second one at once. SIGUSR1 empties the record cache.
+Signals: SIGTERM and SIGINT stop gracefully, a second one at once. SIGUSR1 empties the record cache. SIGHUP stops an agent in a
+terminal and is ignored elsewhere: changes of the configuration are seen by themselves.
 `
 
 interface ExplainOptions {

@@ -27,11 +27,21 @@ export function contradictionsIn(value: unknown): Problem[] {
 
 function* addressesTwice(value: unknown): Generator<Problem> {
   const seen = new Set<string>()
-  for (const [index, text] of strings(at(value, 'listen', 'addresses'))) {
+  const texts = [...strings(at(value, 'listen', 'addresses'))]
+  const all = new Set(texts.map(([, text]) => canonicalAddress(text) ?? text))
+  for (const [index, text] of texts) {
     const address = canonicalAddress(text) ?? text
-    if (seen.has(address)) yield { path: ['listen', 'addresses', index], text: `${text} stands here twice` }
+    const wildcard = wildcardOf(address)
+    const path = ['listen', 'addresses', index]
+    if (seen.has(address)) yield { path, text: `${text} stands here twice` }
+    else if (address !== wildcard && all.has(wildcard)) yield { path, text: `${text} is in ${wildcard} already` }
     seen.add(address)
   }
+}
+
+/** The address that stands for all of its family. */
+function wildcardOf(address: string): string {
+  return address.includes(':') ? '::' : '0.0.0.0'
 }
 
 function* zonesTwice(value: unknown): Generator<Problem> {
@@ -80,10 +90,10 @@ function* connectionsCrossed(value: unknown): Generator<Problem> {
 
 /** Two listeners on one TCP port: the second would fail at start, when the check should have said so. */
 function* portsTwice(value: unknown): Generator<Problem> {
-  const owners = new Map<string, string>()
+  const owners: { owner: string; address: string; port: number }[] = []
   const port = at(value, 'listen', 'port') ?? 5353
   for (const [, text] of strings(at(value, 'listen', 'addresses') ?? ['127.0.0.1'])) {
-    if (typeof port === 'number' && port !== 0) owners.set(`${canonicalAddress(text) ?? text} ${port}`, 'listen')
+    if (typeof port === 'number') owners.push({ owner: 'listen', address: canonicalAddress(text) ?? text, port })
   }
   for (const [name, byDefault] of [
     ['metrics', '127.0.0.1:9253'],
@@ -92,11 +102,16 @@ function* portsTwice(value: unknown): Generator<Problem> {
     const text = at(value, name, 'address') ?? byDefault
     const pair = typeof text === 'string' ? splitHostPort(text) : undefined
     if (pair === undefined || pair.port === 0) continue
-    const key = `${pair.address} ${pair.port}`
-    const owner = owners.get(key)
-    if (owner === undefined) owners.set(key, name)
-    else yield { path: [name, 'address'], text: `is taken by ${owner} already` }
+    const taken = owners.find((other) => other.port === pair.port && overlap(other.address, pair.address))
+    if (taken === undefined) owners.push({ owner: name, ...pair })
+    else yield { path: [name, 'address'], text: `is taken by ${taken.owner} already` }
   }
+}
+
+/** Whether one port cannot be had on both: the same address, or one of them stands for all. */
+function overlap(one: string, other: string): boolean {
+  if (wildcardOf(one) !== wildcardOf(other)) return false
+  return one === other || one === wildcardOf(one) || other === wildcardOf(other)
 }
 
 /** Settings of the host that only mean something together. */

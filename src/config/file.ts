@@ -24,10 +24,12 @@ export function readYaml(text: string): FileReading {
   }
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false })
-  if (document.errors.length > 0) {
+  // A warning is about a tag that nobody knows, or a directive: not what its author thinks it says.
+  const wrong = [...document.errors, ...document.warnings]
+  if (wrong.length > 0) {
     return {
       kind: 'problems',
-      problems: document.errors.map((error) => ({ line: lines.linePos(error.pos[0]).line, text: error.message })),
+      problems: wrong.map((error) => ({ line: lines.linePos(error.pos[0]).line, text: error.message })),
     }
   }
   let value: unknown

@@ -9,7 +9,7 @@
 import * as z from 'zod'
 import { contradictionsIn, type Problem } from './contradictions.ts'
 import { nearest } from './did-you-mean.ts'
-import { canonicalAddress, isDnsName, isLabel, parseUpstream, splitHostPort } from './syntax.ts'
+import { canonicalAddress, isDnsName, isLabel, parseUpstream, problemOfAddress, splitHostPort } from './syntax.ts'
 
 const LISTEN_ADDRESSES_MAX = 16
 const ZONES_MAX = 32
@@ -25,12 +25,17 @@ const integer = (byDefault: number, min: number, max: number, description: strin
 const zone = z
   .string()
   .refine(isDnsName, 'is no domain name (labels of 1 to 63 octets, 255 in all)')
+  .refine((name) => !/^\*(\.|$)/.test(name), 'has a *: a zone holds all names below it, leave the * out')
   .transform((name) => (name === '.' ? name : name.replace(/\.$/, '').toLowerCase()))
 
 const address = z
   .string()
-  .refine((text) => canonicalAddress(text) !== undefined, 'is no IP address')
-  .transform((text) => canonicalAddress(text)!)
+  .superRefine((text, context) => {
+    const canonical = canonicalAddress(text)
+    const problem = canonical === undefined ? 'is no IP address' : problemOfAddress(canonical)
+    if (problem !== undefined) context.addIssue({ code: 'custom', message: problem })
+  })
+  .transform((text) => canonicalAddress(text) ?? text)
 
 const endpoint = (byDefault: string, description: string) =>
   z
@@ -75,7 +80,7 @@ const kubernetes = z.strictObject({
 
 const clusterset = z.strictObject({
   zones: z
-    .array(zone)
+    .array(zone.refine((name) => name !== '.', 'is the root: no name would be left to forward'))
     .min(1)
     .max(ZONES_MAX)
     .prefault(['clusterset.local'])

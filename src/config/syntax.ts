@@ -31,6 +31,14 @@ export function canonicalAddress(text: string): string | undefined {
   return scope === undefined ? canonical : `${canonical}%${scope}`
 }
 
+/** Why nobody can listen on an address or be asked there; undefined where it is one of a machine, or of all of a machine's. */
+export function problemOfAddress(canonical: string): string | undefined {
+  const ipv4 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(canonical)?.[1]
+  if (ipv4 !== undefined) return `is an IPv4 address in IPv6 spelling: write ${ipv4}`
+  const isMany = isIPv4(canonical) ? Number(canonical.split('.')[0]) >= 224 : /^ff[0-9a-f]{2}:/.test(canonical)
+  return isMany ? 'is no address of one machine (multicast, broadcast or reserved)' : undefined
+}
+
 /** An address with its port; undefined when the text is neither ADDRESS:PORT nor [V6]:PORT. */
 export function splitHostPort(text: string): { address: string; port: number } | undefined {
   const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
@@ -61,9 +69,12 @@ export function parseUpstream(text: string): UpstreamText {
   if (serverName !== undefined && (serverName === '' || !isDnsName(serverName)))
     return { kind: 'problem', text: 'has no domain name behind its #' }
   const bare = canonicalAddress(host) ?? canonicalAddress(/^\[(.*)\]$/.exec(host)?.[1] ?? '')
-  if (bare !== undefined) return { kind: 'address', address: bare, port: undefined, serverName }
-  const pair = splitHostPort(host)
-  if (pair !== undefined && pair.port > 0) return { kind: 'address', ...pair, serverName }
+  const pair = bare === undefined ? splitHostPort(host) : { address: bare, port: undefined }
+  if (pair !== undefined && pair.port !== 0) {
+    const isAny = pair.address === '0.0.0.0' || pair.address === '::'
+    const problem = isAny ? 'is no address of a server' : problemOfAddress(pair.address)
+    return problem === undefined ? { kind: 'address', ...pair, serverName } : { kind: 'problem', text: problem }
+  }
   if (/^[a-z0-9.-]*[a-z][a-z0-9.-]*(:\d+)?$/i.test(host)) {
     return {
       kind: 'problem',

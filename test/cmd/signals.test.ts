@@ -32,6 +32,16 @@ suite('signals', () => {
     })
   }
 
+  test('SIGHUP, which other servers take for a reload, ends no agent outside of a terminal', async (t) => {
+    const agent = await startAgentProcess({ clusterset: { source: 'none' }, forward: [] })
+    t.after(() => agent.stop())
+    agent.process.kill('SIGHUP')
+    assert.equal((await agent.health('/healthz')).status, 200)
+    const ended = once(agent.process, 'exit', { signal: AbortSignal.timeout(DEADLINE_MS) })
+    agent.process.kill('SIGTERM')
+    assert.deepEqual(await ended, [0, null])
+  })
+
   test('SIGTERM in the middle of the start stops gracefully too, and SIGUSR1 then opens no debugger', async (t) => {
     const home = await mkdtemp(join(tmpdir(), 'nodelocal-mcs-'))
     t.after(() => rm(home, { recursive: true, force: true }))

@@ -31,6 +31,51 @@ const cases = [
     problems: ['c.yaml:1: listen.addresses[1] 0:0::1 stands here twice'],
   },
   {
+    promise: 'a listen address beside the one that stands for all',
+    text: 'listen: { addresses: ["127.0.0.1", "0.0.0.0", "::1"] }',
+    problems: ['c.yaml:1: listen.addresses[0] 127.0.0.1 is in 0.0.0.0 already'],
+  },
+  {
+    promise: 'a listen address that no machine has',
+    text: 'listen: { addresses: ["::ffff:127.0.0.1", "224.0.0.1", "ff02::1", "255.255.255.255"] }',
+    problems: [
+      'c.yaml:1: listen.addresses[0] is an IPv4 address in IPv6 spelling: write 127.0.0.1',
+      'c.yaml:1: listen.addresses[1] is no address of one machine (multicast, broadcast or reserved)',
+      'c.yaml:1: listen.addresses[2] is no address of one machine (multicast, broadcast or reserved)',
+      'c.yaml:1: listen.addresses[3] is no address of one machine (multicast, broadcast or reserved)',
+    ],
+  },
+  {
+    promise: 'an upstream that nobody can be',
+    text: 'forward:\n  - {zones: [a], upstreams: ["0.0.0.0:53", "::", "224.0.0.251", "[::ffff:10.0.0.1]:53"]}',
+    problems: [
+      'c.yaml:2: forward[0].upstreams[0] is no address of a server',
+      'c.yaml:2: forward[0].upstreams[1] is no address of a server',
+      'c.yaml:2: forward[0].upstreams[2] is no address of one machine (multicast, broadcast or reserved)',
+      'c.yaml:2: forward[0].upstreams[3] is an IPv4 address in IPv6 spelling: write 10.0.0.1',
+    ],
+  },
+  {
+    promise: 'a zone with a wildcard',
+    text: 'forward:\n  - {zones: ["*.corp.example"], upstreams: [192.0.2.1]}',
+    problems: ['c.yaml:2: forward[0].zones[0] has a *: a zone holds all names below it, leave the * out'],
+  },
+  {
+    promise: 'the root as a clusterset zone',
+    text: 'clusterset: { zones: ["."] }',
+    problems: ['c.yaml:1: clusterset.zones[0] is the root: no name would be left to forward'],
+  },
+  {
+    promise: 'a tag that nobody knows',
+    text: 'listen: !port { port: 53 }',
+    problems: ['c.yaml:1: Unresolved tag: !port'],
+  },
+  {
+    promise: 'health where metrics listens on all addresses',
+    text: 'metrics: { address: "0.0.0.0:8099" }',
+    problems: ['c.yaml: health.address is taken by metrics already'],
+  },
+  {
     promise: 'a zone routed twice',
     text: 'forward:\n  - {zones: [a.b], upstreams: [192.0.2.1]}\n  - {zones: [A.b.], upstreams: [192.0.2.1]}',
     problems: ['c.yaml:3: forward[1].zones[0] a.b is already routed by forward[0]'],

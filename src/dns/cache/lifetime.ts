@@ -43,14 +43,22 @@ export function lifetimeOf(response: UpstreamResponse, limits: LifetimeLimits): 
   if (isAboutName && response.question === undefined) return NOT_KEPT
   if (rcode === Rcode.NoError && facts.hasAnswer) return positive(facts.ttlSecondsMin ?? 0, limits)
   if (isAboutName) {
-    // Without a SOA nobody said how long the name stays away (RFC 2308 section 5).
-    if (facts.negativeTtlSeconds === undefined) return NOT_KEPT
+    // Without a SOA nobody said how long the name stays away (RFC 2308 section 5). But an alias is a record with a TTL: kube-dns
+    // says no more of an ExternalName whose target lacks the asked family, and every Pod asks for both.
+    if (facts.negativeTtlSeconds === undefined) {
+      if (rcode !== Rcode.NoError || !facts.hasAlias) return NOT_KEPT
+      return negative(facts.ttlSecondsMin ?? 0, limits)
+    }
     const ttl = Math.min(facts.negativeTtlSeconds, facts.ttlSecondsMin ?? facts.negativeTtlSeconds)
-    return { kind: 'negative', seconds: Math.min(ttl, limits.maxNegativeTtlSeconds, limits.maxTtlSeconds) }
+    return negative(ttl, limits)
   }
   return { kind: 'failure', seconds: FAILURE_SECONDS_MIN }
 }
 
 function positive(ttl: number, limits: LifetimeLimits): Lifetime {
   return { kind: 'positive', seconds: Math.min(Math.max(ttl, limits.minTtlSeconds), limits.maxTtlSeconds) }
+}
+
+function negative(ttl: number, limits: LifetimeLimits): Lifetime {
+  return { kind: 'negative', seconds: Math.min(ttl, limits.maxNegativeTtlSeconds, limits.maxTtlSeconds) }
 }

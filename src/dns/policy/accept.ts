@@ -71,7 +71,8 @@ export function accept(message: Uint8Array): Acceptance {
   const query: Query = edns === undefined ? withoutEdns : { ...withoutEdns, edns }
   if (edns !== undefined && edns.version !== EDNS_VERSION) return refuse(Rcode.BadVers, query, edns)
   if (question.class !== RecordClass.IN) return refuse(Rcode.Refused, query, edns)
-  if (question.type === RecordType.OPT) return refuse(Rcode.FormErr, query, edns)
+  // RFC 9824 section 3.5: NXNAME only stands in NSEC records.
+  if (question.type === RecordType.OPT || question.type === RecordType.NXNAME) return refuse(Rcode.FormErr, query, edns)
   if (isMetaType(question.type)) return refuse(Rcode.Refused, query, edns)
   return { kind: 'take', query }
 }

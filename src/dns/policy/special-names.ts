@@ -1,6 +1,7 @@
 /**
  * Names that no resolver on the Internet can know, answered here so that they never leak:
- * `localhost` (RFC 6761 section 6.3), `invalid` (6.4) and `onion` (RFC 7686 section 2).
+ * `localhost` (RFC 6761 section 6.3), `invalid` (6.4), `onion` (RFC 7686 section 2) and `resolver.arpa` (RFC 9462 sections 4 and
+ * 6.4: where our upstream is to be had encrypted is of no use to who asks us, for its certificate does not bear our address).
  *
  * A route configured for exactly such a zone wins over this.
  */
@@ -13,12 +14,15 @@ import { type Name, nameFromText, parentOf, ROOT } from '../wire/name.ts'
 import type { Question } from '../wire/query.ts'
 import { RecordType } from '../wire/record-type.ts'
 
-export type SpecialName = 'localhost' | 'nowhere'
+export type SpecialName = 'localhost' | 'nowhere' | 'empty'
+
+const RESOLVER_ARPA = nameFromText('resolver.arpa')!
 
 export const SPECIAL_ZONES: readonly (readonly [zone: Name, special: SpecialName])[] = [
   [nameFromText('localhost')!, 'localhost'],
   [nameFromText('invalid')!, 'nowhere'],
   [nameFromText('onion')!, 'nowhere'],
+  [RESOLVER_ARPA, 'empty'],
 ]
 
 /** Loopback does not move; a day keeps the name out of our way. */
@@ -30,8 +34,10 @@ const LOOPBACK_V6 = rdataOfAaaa('::1')
 /** Seconds that a resolver may remember that there is nothing: these names never come to be, and hosts move on within hours. */
 const DENIAL_TTL_SECONDS = 10_800
 
-/** The answer to a question for a special name, of which the last label says which one it is. */
+/** The answer to a question for a name at or below a special zone. */
 export function specialAnswer(question: Question, special: SpecialName): Answer {
+  if (special === 'empty') return authoredDenial(question, Rcode.NoError, RESOLVER_ARPA, DENIAL_TTL_SECONDS)
+  // The others are top-level domains.
   const zone = lastLabelOf(question.name)
   if (special === 'nowhere') return authoredDenial(question, Rcode.NxDomain, zone, DENIAL_TTL_SECONDS)
   const address =

@@ -20,6 +20,7 @@ export const RecordType = {
   NSEC3: 50,
   SVCB: 64,
   HTTPS: 65,
+  NXNAME: 128,
   TKEY: 249,
   TSIG: 250,
   IXFR: 251,

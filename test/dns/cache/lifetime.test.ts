@@ -45,6 +45,22 @@ const cases = [
     parts: { answers: [cname(20)], authorities: [soa('example', 60, 60)] },
     kept: 'negative 20',
   },
+  {
+    promise: 'keeps a CNAME that ends nowhere, without a SOA, for the ttl of the CNAME',
+    parts: { answers: [cname(20)] },
+    kept: 'negative 20',
+  },
+  {
+    promise: 'keeps a CNAME that ends nowhere, without a SOA, no longer than denials',
+    parts: { answers: [cname(3_000)] },
+    kept: 'negative 300',
+  },
+  {
+    promise: 'never keeps a name error behind a CNAME without a SOA',
+    parts: { rcode: 3, answers: [cname(20)] },
+    kept: 'failure 0',
+  },
+  { promise: 'never keeps no data without a SOA', parts: {}, kept: 'failure 0' },
   { promise: 'never keeps a name error without a SOA', parts: { rcode: 3 }, kept: 'failure 0' },
   { promise: 'never keeps a truncated response', parts: { flags: 0x0200, answers: [a(300)] }, kept: 'failure 0' },
   { promise: 'keeps a SERVFAIL for a second', parts: { rcode: 2 }, kept: 'failure 1' },

@@ -88,6 +88,11 @@ const cases = [
     bytes: `${header({ ns: '0001' })}01 61 00 00fb 0001 00 0006 0001 00000000 0000`,
     verdict: 'refuse 5',
   },
+  {
+    promise: 'says FORMERR to a question for NXNAME (RFC 9824, 3.5)',
+    bytes: `${header({})}01 61 00 0080 0001`,
+    verdict: 'refuse 1',
+  },
   { promise: 'says FORMERR to a question for OPT', bytes: `${header({})}01 61 00 0029 0001`, verdict: 'refuse 1' },
 ]
 

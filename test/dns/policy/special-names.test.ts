@@ -11,6 +11,8 @@ const cases: { name: string; type: number; special: SpecialName; rcode: number; 
   { name: 'invalid', type: 1, special: 'nowhere', rcode: 3, answers: [], soa: ['invalid'] },
   { name: 'a.b.c.invalid', type: 1, special: 'nowhere', rcode: 3, answers: [], soa: ['invalid'] },
   { name: 'shop.onion', type: 28, special: 'nowhere', rcode: 3, answers: [], soa: ['onion'] },
+  { name: 'resolver.arpa', type: 1, special: 'empty', rcode: 0, answers: [], soa: ['resolver.arpa'] },
+  { name: '_dns.resolver.arpa', type: 64, special: 'empty', rcode: 0, answers: [], soa: ['resolver.arpa'] },
 ]
 
 suite('special names', () => {
