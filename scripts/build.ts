@@ -1,8 +1,9 @@
 // Bundles the agent: dist/nodelocal-mcs.js, and beside it what runs on threads of its own or is loaded only where it is used. Tree-shaken, because
 // every function that is parsed and every string of source stays in memory. koffi stays outside: it loads a native library from its own folder.
-import { chmodSync, readFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { build, type Plugin } from 'esbuild'
+import { billOfMaterials } from './bill-of-materials.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -87,7 +88,7 @@ const loadLater: Plugin = {
   },
 }
 
-await build({
+const { metafile } = await build({
   entryPoints: {
     'nodelocal-mcs': 'cmd/nodelocal-mcs/main.ts',
     'nodelocal-mcs-watchdog': 'src/agent/watchdog-thread.ts',
@@ -102,6 +103,7 @@ await build({
   target: 'node24',
   format: 'esm',
   sourcemap: 'linked',
+  metafile: true,
   // Names stay, so that a stack in the log can be read; without the blanks and comments the text takes 2 MiB less of memory.
   minifySyntax: true,
   minifyWhitespace: true,
@@ -116,3 +118,9 @@ await build({
   logLevel: 'warning',
 })
 chmodSync('dist/nodelocal-mcs.js', 0o755)
+// What was only looked at and left out again is not in the bundle.
+const bundled = Object.values(metafile.outputs).flatMap(({ inputs }) =>
+  Object.entries(inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? [file] : [])),
+)
+const materials = billOfMaterials(new URL('../', import.meta.url), bundled, ['node_modules/koffi'])
+writeFileSync('dist/nodelocal-mcs.cdx.json', `${JSON.stringify(materials, null, 2)}\n`)

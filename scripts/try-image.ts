@@ -8,6 +8,7 @@ import {
   chmodSync,
   cpSync,
   existsSync,
+  globSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -42,14 +43,14 @@ try {
 }
 
 async function main(): Promise<void> {
-  const [first, second] = readFileSync(join(root, 'Dockerfile'), 'utf8')
+  const [head, first, second] = readFileSync(join(root, 'Dockerfile'), 'utf8')
     .replaceAll('\\\n', ' ')
     .split(/^FROM .*$/m)
-    .slice(1)
+  refusesWhatIsNotPinned(head!, first!)
   runtimeFolder(first!)
   for (const [, source, target] of second!.matchAll(/^COPY --from=build (.+) (\S+)$/gm)) {
-    for (const path of source!.split(' '))
-      copy(fromBuild(path), target!, source!.includes(' ') || target!.endsWith('/'))
+    for (const path of source!.split(' ').flatMap((pattern) => globSync(fromBuild(pattern))))
+      copy(path, target!, source!.includes(' ') || target!.endsWith('/'))
   }
   for (const [, sources, target] of second!.matchAll(/^COPY (?!--from)(.+) (\S+)$/gm)) {
     for (const path of sources!.split(' ')) copy(join(root, path), target!, true)
@@ -80,8 +81,19 @@ async function main(): Promise<void> {
     'listen: { port: 0 }\nclusterset: { source: none }\nmetrics: { address: "127.0.0.1:0" }\nhealth: { address: "127.0.0.1:0" }\n',
   )
   expect('check', inside(entrypoint, ['check', '--config', '/config.yaml']), (text) => text.includes('is good'))
-  await answersAndStops(entrypoint)
+  await answersAndStops(entrypoint, JSON.parse(/^HEALTHCHECK .*CMD (.+)$/m.exec(second!)![1]!) as string[])
   process.stdout.write('the image would run\n')
+}
+
+/** The words that stop a build whose base has no digest. */
+function refusesWhatIsNotPinned(head: string, stage: string): void {
+  if (!/^ARG BASE$/m.test(head)) throw new Error('the base has a default, or no name')
+  const command = /^RUN (case "\$BASE" in .+)$/m.exec(stage)![1]!
+  const statusWith = (base: string): number | null =>
+    spawnSync('sh', ['-c', command], { env: { BASE: base, PATH: process.env['PATH'] } }).status
+  if (statusWith('debian:bookworm-slim') !== 1 || statusWith(`debian:bookworm-slim@sha256:${'0'.repeat(64)}`) !== 0)
+    throw new Error('a base without a digest is not refused, or one with it is')
+  process.stdout.write('base: refused without a digest\n')
 }
 
 /** What the first stage makes besides the build: done with the same words. */
@@ -142,8 +154,8 @@ function expect(
   process.stdout.write(`${what}: ${stdout.trim() === '' ? 'loads' : stdout.trim()}\n`)
 }
 
-/** The agent as an ordinary user, asked over UDP, told to stop. */
-async function answersAndStops(entrypoint: readonly string[]): Promise<void> {
+/** The agent as an ordinary user, asked over UDP and by its own healthcheck, told to stop. */
+async function answersAndStops(entrypoint: readonly string[], healthcheck: readonly string[]): Promise<void> {
   const args = ['--userspec=65532:65532', image, ...entrypoint, 'run', '--config', '/config.yaml']
   const agent = spawn('/usr/sbin/chroot', args, { stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
@@ -170,9 +182,14 @@ async function answersAndStops(entrypoint: readonly string[]): Promise<void> {
   const [response] = (await once(socket, 'message', { signal: AbortSignal.timeout(10_000) })) as [Buffer]
   socket.close()
   if (!response.includes('1.0.0')) throw new Error(`unexpected response ${response.toString('hex')}`)
+  mkdirSync(join(image, 'etc/nodelocal-mcs'), { recursive: true })
+  writeFileSync(join(image, 'etc/nodelocal-mcs/config.yaml'), `listen: { port: ${port} }\n`)
+  expect('healthcheck', inside(healthcheck, []), (text) => text.includes('answers-over-tcp: yes'))
   agent.removeAllListeners('exit')
   agent.kill('SIGTERM')
   const [code] = (await once(agent, 'exit')) as [number | null]
   if (code !== 0) throw new Error(`stopped with ${code}:\n${output}`)
+  const { status } = inside(healthcheck, [])
+  if (status !== 1) throw new Error(`healthcheck of an agent that is gone: exit ${status}`)
   process.stdout.write('run: answers over UDP as user 65532, stops with 0\n')
 }

@@ -382,6 +382,7 @@ class Agent implements RunningAgent {
         ready,
         nowSeconds,
       },
+      alive: () => this.#presence.liveness(),
       ready,
       log: this.#log,
     })

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { requireProgram } from './common/requires.ts'
+import { requireProgram, skipUnlessRequired } from './common/requires.ts'
 
 const ROOT = new URL('..', import.meta.url).pathname
 
 test("the Dockerfile's steps give something that runs", (t) => {
-  if (process.getuid?.() !== 0) return t.skip('chroot needs root')
-  if (!existsSync(`${ROOT}/dist/nodelocal-mcs.js`)) return t.skip('npm run build has not run')
+  if (process.getuid?.() !== 0) return skipUnlessRequired(t, 'chroot needs root')
+  if (!existsSync(`${ROOT}/dist/nodelocal-mcs.js`)) return skipUnlessRequired(t, 'npm run build has not run')
   for (const [program, name] of [
     ['nft', 'nftables'],
     ['iptables', 'iptables'],
@@ -22,4 +22,15 @@ test("the Dockerfile's steps give something that runs", (t) => {
   })
   assert.equal(status, 0, stdout + stderr)
   assert.match(stdout, /the image would run/)
+})
+
+test('the bill of materials names every package that the agent is made of, with the version installed', (t) => {
+  if (!existsSync(`${ROOT}/dist/nodelocal-mcs.cdx.json`)) return skipUnlessRequired(t, 'npm run build has not run')
+  const read = (path: string): unknown => JSON.parse(readFileSync(`${ROOT}/${path}`, 'utf8'))
+  const { components } = read('dist/nodelocal-mcs.cdx.json') as { components: { name: string; version: string }[] }
+  const listed = new Set(components.map(({ name, version }) => `${name} ${version}`))
+  const { dependencies } = read('package.json') as { dependencies: Readonly<Record<string, string>> }
+  for (const [name, version] of Object.entries(dependencies)) assert.ok(listed.has(`${name} ${version}`), name)
+  for (const absent of ['esbuild', 'typescript', 'fast-check'])
+    assert.ok(!components.some(({ name }) => name === absent), absent)
 })

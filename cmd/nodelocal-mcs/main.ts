@@ -4,10 +4,11 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { explainCommand } from '../../src/agent/explain/command.ts'
+import { liveness, targetsOf } from '../../src/agent/liveness.ts'
 import { tearDown } from '../../src/agent/tear-down.ts'
 import { type RunningAgent, startAgent } from '../../src/agent.ts'
 import { ExitCode, type ExplainCommand, parseCommandLine } from '../../src/config/command-line.ts'
-import { configFromText, loadConfig } from '../../src/config/config.ts'
+import { type Config, configFromText, loadConfig } from '../../src/config/config.ts'
 import { writeYaml } from '../../src/config/file.ts'
 import { migrate } from '../../src/config/migrate/migrate.ts'
 import { endProcess } from '../../src/host/end-process.ts'
@@ -56,6 +57,7 @@ async function main(args: readonly string[]): Promise<number> {
     say(`${command.config ?? 'the embedded default'} is good, hash ${loaded.hash}`)
     return ExitCode.Stopped
   }
+  if (command.kind === 'healthcheck') return await checkedHealth(loaded.config)
   if (command.kind === 'teardown')
     return (await tearDown(loaded.config, { say, complain })) ? ExitCode.Stopped : ExitCode.Failed
   // Before the start: by default SIGTERM would end us in the middle of it, and SIGUSR1 open the debugger's port.
@@ -92,6 +94,21 @@ async function explained(command: ExplainCommand, agent: string): Promise<number
   if (outcome.kind === 'told') return ExitCode.Stopped
   complain(`error: ${outcome.kind === 'failed' ? outcome.why : outcome.text}`)
   return outcome.kind === 'failed' ? ExitCode.Failed : ExitCode.Usage
+}
+
+/** What each transport says, and whether all is well. */
+async function checkedHealth(config: Config): Promise<number> {
+  if (config.listen.port === 0) {
+    complain('listen.port is 0: nobody but the agent knows its port')
+    return ExitCode.Usage
+  }
+  const conditions = await liveness(targetsOf(config), config.host.rules !== 'none')
+  for (const { name, isMet, detail } of conditions) {
+    const line = `${name}: ${isMet ? 'yes' : 'no'}${detail === undefined ? '' : ` (${detail})`}`
+    if (isMet) say(line)
+    else complain(line)
+  }
+  return conditions.every(({ isMet }) => isMet) ? ExitCode.Stopped : ExitCode.Failed
 }
 
 /** The configuration on standard output; what has no counterpart on standard error. */

@@ -16,6 +16,7 @@ export interface AgentHttpParts {
   readonly metrics: Metrics
   readonly cache: CachePagesParts
   readonly explain: ExplainParts
+  alive(): Promise<readonly Condition[]>
   ready(): readonly Condition[]
   readonly log: Log
 }
@@ -61,7 +62,7 @@ export async function* openAgentHttp(
   }
   if (isHere(config.health.address)) {
     yield await open('health', config.health.address, {
-      ...probePages({ alive: () => [], ready: () => parts.ready() }),
+      ...probePages({ alive: () => parts.alive(), ready: () => parts.ready() }),
       // Pods may reach the probes; what is cached, and that it stays so, is not theirs to ask for.
       ...localOnly({ ...cachePages(parts.cache), ...explainPage(parts.explain) }),
     })

@@ -18,9 +18,9 @@ export interface OwnTarget {
 }
 
 export type OwnAnswer =
-  | { readonly kind: 'ours' }
-  /** Somebody answered, and not this process. */
-  | { readonly kind: 'not-ours' }
+  | { readonly kind: 'ours'; readonly author: string }
+  /** Somebody answered, and not this process: another agent (`author`), or who is none. */
+  | { readonly kind: 'not-ours'; readonly author: string | undefined }
   | { readonly kind: 'none'; readonly why: string }
 
 const TYPE_TXT = 16
@@ -43,9 +43,9 @@ export async function askOurselves(
     `${lastNumber.toString(36)}-${Date.now().toString(36)}-${process.pid.toString(36)}`,
   )
   const result = await sendQuery(target, query, timeoutMs, source)
-  return typeof result === 'string'
-    ? { kind: 'none', why: result }
-    : { kind: authorOf(query, result) === instance ? 'ours' : 'not-ours' }
+  if (typeof result === 'string') return { kind: 'none', why: result }
+  const author = authorOf(query, result)
+  return author === instance ? { kind: 'ours', author } : { kind: 'not-ours', author }
 }
 
 /** Sends a query and resolves to the response, or to why there is none. Over UDP any response with its id will do. */

@@ -19,6 +19,7 @@ import { nowMs } from './clock-and-chance.ts'
 import { textOf } from './error-text.ts'
 import { HostSetup } from './host-setup.ts'
 import type { ListeningOn } from './listeners.ts'
+import { liveness } from './liveness.ts'
 import { askOurselves } from './own-query.ts'
 import { startWatchdog, type Watchdog } from './watchdog.ts'
 
@@ -75,6 +76,7 @@ export class Presence {
   #isReadyFileRefused = false
   #isLeaving = false
   #isStarted = false
+  #looking: Promise<Condition[]> | undefined
 
   constructor(config: Config, parts: PresenceParts) {
     this.#config = config
@@ -179,6 +181,14 @@ export class Presence {
     this.host.keepUp()
     this.#tellReadiness()
     this.#readinessLook = setInterval(() => this.#tellReadiness(), READINESS_LOOK_MS).unref()
+  }
+
+  /** Whether we answer, by queries through every listen address; nothing is asked before we listen, and after we were told to stop. */
+  async liveness(): Promise<Condition[]> {
+    if (!this.#isStarted || this.#isLeaving) return []
+    // Probes that come meanwhile hear the same.
+    this.#looking ??= liveness(this.#targets(), this.host.hasRules).finally(() => (this.#looking = undefined))
+    return await this.#looking
   }
 
   /** Nobody shall come to us any more. */

@@ -3,7 +3,7 @@
 import { Command, CommanderError } from 'commander'
 
 export type CommandLine =
-  | { readonly kind: 'run' | 'check' | 'teardown'; readonly config: string | undefined }
+  | { readonly kind: 'run' | 'check' | 'healthcheck' | 'teardown'; readonly config: string | undefined }
   /** Flags are those of NodeLocal DNSCache, as given. */
   | { readonly kind: 'migrate'; readonly corefile: string; readonly flags: readonly string[] }
   | ExplainCommand
@@ -75,7 +75,7 @@ export function parseCommandLine(args: readonly string[], version: string): Comm
     .version(version)
     .addHelpText('after', EPILOGUE)
     .enablePositionalOptions()
-  const add = (kind: 'run' | 'check' | 'teardown', description: string, isDefault: boolean): void => {
+  const add = (kind: 'run' | 'check' | 'healthcheck' | 'teardown', description: string, isDefault: boolean): void => {
     prepare(program.command(kind, { isDefault }))
       .description(description)
       .option('--config <file>', 'configuration file (YAML); left out: the embedded defaults')
@@ -86,6 +86,7 @@ export function parseCommandLine(args: readonly string[], version: string): Comm
   }
   add('run', 'run the agent (the default)', true)
   add('check', 'report every problem in the configuration, exit 2 when there is one', false)
+  add('healthcheck', 'ask the agent that runs with this configuration, exit 1 when it does not answer', false)
   add('teardown', 'remove the rules and the interface of an agent that is gone', false)
   prepare(program.command('migrate'))
     .description("turn NodeLocal DNSCache's Corefile and flags into a configuration; notes on standard error")

@@ -11,7 +11,7 @@ export interface Condition {
 
 export interface ProbeSources {
   /** Fails only when a restart would help. */
-  alive(): readonly Condition[]
+  alive(): Promise<readonly Condition[]>
   /** Fails while queries had better go elsewhere. */
   ready(): readonly Condition[]
 }
@@ -19,7 +19,7 @@ export interface ProbeSources {
 /** `/healthz` and `/readyz`: 200 when every condition holds, else 503; each condition is listed either way. */
 export function probePages(sources: ProbeSources): HttpPages {
   return {
-    '/healthz': () => reply(sources.alive()),
+    '/healthz': async () => reply(await sources.alive()),
     '/readyz': () => reply(sources.ready()),
   }
 }

@@ -17,6 +17,12 @@ export function requireProgram(t: TestContext, program: string, debianPackage: s
   return undefined
 }
 
+/** Skips a test for want of something else; as `requireProgram`, fails it where everything is required. */
+export function skipUnlessRequired(t: TestContext, why: string): void {
+  if (process.env['NODELOCAL_MCS_TEST_REQUIRE_ALL'] === '1') throw new Error(why)
+  t.skip(why)
+}
+
 /**
  * Why a suite that needs root and these programs (with their Debian packages) is to be skipped; false when it can run. With
  * NODELOCAL_MCS_TEST_REQUIRE_ALL=1 it throws instead.

@@ -10,11 +10,15 @@ const runs = [
   { args: ['run', '--config', 'a.yaml'], kind: 'run', config: 'a.yaml' },
   { args: ['check', '--config', 'a.yaml'], kind: 'check', config: 'a.yaml' },
   { args: ['check'], kind: 'check', config: undefined },
+  { args: ['healthcheck', '--config', 'a.yaml'], kind: 'healthcheck', config: 'a.yaml' },
   { args: ['teardown', '--config', 'a.yaml'], kind: 'teardown', config: 'a.yaml' },
 ] as const
 
 const mistakes = [
-  { args: ['start'], says: /unknown command 'start'; there are run, check, teardown, migrate, explain, help/ },
+  {
+    args: ['start'],
+    says: /unknown command 'start'; there are run, check, healthcheck, teardown, migrate, explain, help/,
+  },
   { args: ['run', '--confg', 'a.yaml'], says: /unknown option '--confg'/ },
   { args: ['run', '--config'], says: /argument missing/ },
   { args: ['check', 'a.yaml'], says: /too many arguments/ },
@@ -65,6 +69,7 @@ suite('command line', () => {
     for (const word of [
       'run',
       'check',
+      'healthcheck',
       'teardown',
       'migrate',
       'explain',

@@ -201,7 +201,7 @@ suite('probes', () => {
   ]
   for (const { promise, path, alive, ready, status } of cases) {
     test(promise, async (t) => {
-      const { ask } = await benchOf(t, probePages({ alive: () => alive, ready: () => ready }))
+      const { ask } = await benchOf(t, probePages({ alive: () => Promise.resolve(alive), ready: () => ready }))
       const response = await ask(path)
       assert.equal(response.status, status)
       assert.equal(response.headers.get('content-type'), 'application/json')
@@ -209,7 +209,7 @@ suite('probes', () => {
   }
 
   test('lists each condition with what is missing', async (t) => {
-    const { ask } = await benchOf(t, probePages({ alive: () => [met], ready: () => [met, failed] }))
+    const { ask } = await benchOf(t, probePages({ alive: () => Promise.resolve([met]), ready: () => [met, failed] }))
     assert.deepEqual(await (await ask('/readyz')).json(), {
       status: 'failed',
       conditions: [
