@@ -13,6 +13,7 @@ import { AgentFastPath } from './agent/fast-path.ts'
 import { type HttpPlace, type NamedHttpListener, openAgentHttp } from './agent/http.ts'
 import { watchKubeDnsConfig, withKubeDnsRoutes } from './agent/kube-dns-routes.ts'
 import { Listeners, type ListeningOn } from './agent/listeners.ts'
+import { MemoryKeeper } from './agent/memory-keeper.ts'
 import { metricSources } from './agent/metric-sources.ts'
 import { Presence } from './agent/presence.ts'
 import { sectionsThatWait, untilRestart } from './agent/reload.ts'
@@ -122,6 +123,7 @@ class Agent implements RunningAgent {
   #shortCuts = 0
   #controlPlane: ControlPlane | undefined
   readonly #listeners = new Listeners(this.#listenCounts)
+  readonly #memory: MemoryKeeper
   #stopping: Promise<boolean> | undefined
 
   constructor(options: AgentOptions) {
@@ -134,6 +136,7 @@ class Agent implements RunningAgent {
     this.#config = this.#withKubeDnsRoutes(options.config)
     this.#recordCache = new RecordCache(options.config.cache.maxBytes)
     this.#stopAsked = options.stopAsked
+    this.#memory = new MemoryKeeper((error) => this.#log.warn('memory-not-given-back', { error: textOf(error) }))
     this.#hurryAsked = options.hurryAsked ?? new AbortController().signal
     this.#presence = new Presence(options.config, {
       log: this.#log,
@@ -202,6 +205,8 @@ class Agent implements RunningAgent {
     return [
       // Others must see us before we use what they might take away.
       { name: 'instance', run: () => presence.join() },
+      // Before there are more threads and services: the garbage of the start is swept while nobody waits for an answer.
+      { name: 'memory', run: () => this.#memory.begin() },
       // Manifests are read before the first query, the API server's objects soon after.
       { name: 'control plane', run: () => this.#startControlPlane() },
       // A node that refuses us the rest has somebody to tell it.
@@ -264,6 +269,7 @@ class Agent implements RunningAgent {
       { name: 'upstreams', run: () => this.#stopGroups(this.#groups, 0) },
       { name: 'control plane', run: () => this.#controlPlane?.stop() },
       { name: 'record cache', run: () => this.#recordCache.close() },
+      { name: 'memory', run: () => this.#memory.end() },
       // The interface after the last response: without its address nothing can be sent from it.
       { name: 'interface', run: () => presence.cleanUp() },
       // Told to the end what became of the rest.

@@ -70,6 +70,21 @@ suite('the bundle', { skip: isBuilt ? false : 'npm run build has not run' }, () 
     assert.doesNotMatch(agent.output(), /query-failed|left out of the bundle/)
   })
 
+  test('comes to rest in 80 MiB of resident memory', { skip: process.platform !== 'linux' }, async (t) => {
+    const agent = await started(t, { source: 'manifests', manifests: { directory: EXAMPLES } })
+    const residentMib = () => {
+      const status = readFileSync(`/proc/${agent.process.pid}/status`, 'latin1')
+      return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024
+    }
+    await until(
+      () => residentMib() < 80,
+      60_000,
+      () => `${residentMib()} MiB`,
+    )
+    assert.deepEqual(await addressesOf(agent), ['10.42.0.80'])
+    assert.doesNotMatch(agent.output(), /memory-not-given-back/)
+  })
+
   test('runs on manifests without the file for the Kubernetes API, and says that it is missing where it is needed', async (t) => {
     rmSync(join(home, 'dist/nodelocal-mcs-kubernetes.js'))
     assert.ok(readdirSync(join(home, 'dist')).includes('nodelocal-mcs.js'))

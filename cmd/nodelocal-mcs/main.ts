@@ -1,8 +1,9 @@
 /** The command: argv in, exit code out. Parse, build, start, wait for a signal, stop. */
 
+// First: it is in force for all that follows.
+import './v8-flags.ts'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { setFlagsFromString } from 'node:v8'
 import { explainCommand } from '../../src/agent/explain/command.ts'
 import { liveness, targetsOf } from '../../src/agent/liveness.ts'
 import { tearDown } from '../../src/agent/tear-down.ts'
@@ -18,16 +19,6 @@ const VERSION = process.env['NODELOCAL_MCS_VERSION'] ?? versionOfSources()
 
 /** Milliseconds between the end of a stop and that of the process. */
 const EXIT_MS = 2_000
-
-// The young generation stays at its first size: a resolver's garbage dies young, and letting V8 grow its semi-spaces cost
-// 90 MiB at the first sync of 10,000 services and longer pauses (docs/performance.md). Works while running, as few flags do.
-setFlagsFromString('--semi-space-growth-factor=1')
-// The old generation may grow by half before it is swept, where V8 would let it double and more: under a flood of misses
-// the record cache turns over all the time, and this took 70 MiB off the resident memory for one part in twenty more CPU.
-setFlagsFromString('--heap-growing-percent=50')
-// The young generation is a MiB or two: to hand that to four threads costs more than to sweep it, and where the cores are taken
-// the event loop waits for the slowest of them.
-setFlagsFromString('--no-parallel-scavenge')
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 const complain = (text: string): void => void process.stderr.write(`${text}\n`)

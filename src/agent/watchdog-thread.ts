@@ -10,6 +10,7 @@ import { write } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { endProcess } from '../host/end-process.ts'
+import { sweepHeap } from '../host/sweep-heap.ts'
 import { OwnQueryCounters } from '../observe/own-query-counters.ts'
 import { askOurselves, type OwnTarget, openSource } from './own-query.ts'
 import type { ToWatchdog, WatchdogSettings } from './watchdog.ts'
@@ -31,6 +32,8 @@ const LAST_WORDS_MS = 500
 /** Milliseconds: a thread that came this much too late was starved, and so was everybody else. */
 const STARVED_MS = 1_000
 
+/** After the first look: by then it has done once whatever it does. */
+let isSwept = false
 let stopByMs = Number.POSITIVE_INFINITY
 
 parentPort?.on('message', (message: ToWatchdog) => {
@@ -54,6 +57,8 @@ for (;;) {
   if (performance.now() > stopByMs) await end('the stop took longer than it may')
   if (Number.isFinite(stopByMs)) continue
   await Promise.all(watched.map(ask))
+  if (!isSwept) sweepHeap()
+  isSwept = true
   // Time that nobody got is nobody's fault: it counts for no one.
   if (late > STARVED_MS) for (const one of watched) one.wellAtMs += late
   const isStuck = ({ wellAtMs }: Watched) => performance.now() - wellAtMs > settings.deadlineMs

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 
 /** What we use of koffi. */
 interface Koffi {
-  load(path: string | null): { func(signature: string): (...args: readonly unknown[]) => number }
+  load(path: string | null): { func(signature: string): NativeFunction }
   address(bytes: Uint8Array): bigint
   struct(name: string, members: Readonly<Record<string, string>>): unknown
   sizeof(type: unknown): number
@@ -24,6 +24,12 @@ interface PollHandle {
   stop(): void
   unref(): void
   close(): void
+}
+
+interface NativeFunction {
+  (...args: readonly unknown[]): number
+  /** On a thread of libuv's pool; the last argument is called with the result. */
+  async(...args: readonly unknown[]): void
 }
 
 /** A system call said no. */
@@ -211,6 +217,42 @@ function watchOnEventLoop(native: Koffi, descriptor: number, ready: () => void):
       isWatching = false
       handle.close()
     },
+  }
+}
+
+/** The allocator's and the kernel's calls about our memory. */
+export interface MemoryCalls {
+  /** `mallopt`. */
+  option(option: number, value: number): void
+  /** `malloc_trim`, on a thread of libuv's pool. */
+  trim(): Promise<void>
+  /** `madvise`, on a thread of libuv's pool. */
+  advise(from: number, octets: number, advice: number): Promise<void>
+}
+
+let memory: MemoryCalls | false | undefined
+
+/** Undefined without the native library, and without glibc: musl has neither of the allocator's calls. */
+export function memoryCalls(): MemoryCalls | undefined {
+  memory ??= openMemoryCalls() ?? false
+  return memory === false ? undefined : memory
+}
+
+function openMemoryCalls(): MemoryCalls | undefined {
+  if (process.platform !== 'linux') return undefined
+  try {
+    const library = (require('koffi') as Koffi).load(null)
+    const mallopt = library.func('int mallopt(int option, int value)')
+    const trim = library.func('int malloc_trim(size_t pad)')
+    const madvise = library.func('int madvise(uint64_t from, uint64_t octets, int advice)')
+    return {
+      option: (option, value) => void mallopt(option, value),
+      trim: () => new Promise((resolve) => trim.async(0, () => resolve())),
+      advise: (from, octets, advice) => new Promise((resolve) => madvise.async(from, octets, advice, () => resolve())),
+    }
+  } catch {
+    // Memory that is not given back is no reason to serve nobody.
+    return undefined
   }
 }
 

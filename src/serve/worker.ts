@@ -7,6 +7,7 @@
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { MessageSlots } from '../host/message-slots.ts'
+import { sweepHeap } from '../host/sweep-heap.ts'
 import { datagramCalls, EPOLL_DATA_AT, EPOLL_EVENT_OCTETS } from '../host/syscalls.ts'
 import { CounterLabels, TrafficCounters } from '../observe/counters.ts'
 import { PacketCacheReader } from './cache/packet-cache-reader.ts'
@@ -69,6 +70,7 @@ function serve(): void {
   calls.exactPauses()
   const gathering = new Gathering(start.gatherMicros)
   const events = new Uint8Array(EVENTS_MAX * EPOLL_EVENT_OCTETS)
+  let isSwept = false
   while (Atomics.load(control, WorkerWord.IsToldToStop) === 0) {
     const ready = calls.poll(start.poll, events, EVENTS_MAX, WAIT_MS)
     let datagrams = 0
@@ -81,6 +83,10 @@ function serve(): void {
     Atomics.add(control, WorkerWord.Turns, 1)
     const pauseMicros = gathering.pauseAfter(datagrams, performance.now() / 1000)
     if (pauseMicros > 0) calls.pause(pauseMicros)
+    if (ready > 0 || isSwept) continue
+    // The first wait that ended without anything: nobody is kept from an answer.
+    sweepHeap()
+    isSwept = true
   }
 }
 
