@@ -33,7 +33,7 @@ export function slice(name: string, labels: Record<string, string>, namespace = 
 
 /** One server for all; each test begins and ends without objects. */
 export function behavesLikeAnApiServer(open: () => Promise<ApiUnderTest>): void {
-  describe('any API server', { timeout: 120_000 }, () => {
+  describe('any API server', { timeout: 600_000 }, () => {
     let api: ApiUnderTest
     let client: ApiClient
     const watches: WatchUnderTest[] = []

@@ -355,24 +355,3 @@ suite('the zone survives an API server that', () => {
     })
   })
 })
-
-suite('the zone at scale', () => {
-  for (const hasWatchList of [true, false]) {
-    test(`10,000 services and 100,000 endpoints arrive ${hasWatchList ? 'as a stream' : 'in pages'}`, async (t) => {
-      const server = await serverWith(t, { hasWatchList })
-      for (let i = 0; i < 5_000; i++) {
-        await server.apply(clusterSetIp(`v${i}`, `10.${i >> 8}.${i & 255}.1`))
-        await server.apply(headless(`h${i}`))
-        const addresses = Array.from({ length: 20 }, (_, j) => `10.${100 + j}.${i >> 8}.${i & 255}`)
-        await server.apply(slice(`h${i}-1`, `h${i}`, addresses))
-      }
-      const scene = await followUntilSynced(t, await server.kubeconfig())
-      assert.deepEqual(scene.controlPlane.status().objects, { serviceImport: 10_000, endpointSlice: 5_000 })
-      assert.equal(scene.zone.serviceCount, 10_000)
-      for (const i of [0, 1, 2_499, 4_999]) {
-        assert.deepEqual(scene.addressesOf(`v${i}`), [`10.${i >> 8}.${i & 255}.1`])
-        assert.equal(scene.addressesOf(`h${i}`)?.length, 20)
-      }
-    })
-  }
-})

@@ -82,7 +82,7 @@ class Objects {
 }
 
 export function zoneFollows(name: string, start: () => Promise<ApiUnderTest>): void {
-  suite(`the zone follows ${name}`, { timeout: 600_000 }, () => {
+  suite(`the zone follows ${name}`, { timeout: 1_800_000 }, () => {
     let server: ApiUnderTest
     let objects: Objects
     before(async () => {
@@ -248,6 +248,48 @@ export function zoneFollows(name: string, start: () => Promise<ApiUnderTest>): v
       await until('the import is gone', () => addressesOf('web') === undefined)
       await until('their absence is known again', () => zone.state === 'absent')
       assert.deepEqual(states, ['absent', 'unsynced', 'synced', 'absent'])
+    })
+
+    test('a service of thousands of endpoints is published whole, and follows one of them', async (t) => {
+      const api = await opened(headless('big'))
+      const addresses = (i: number): string[] => Array.from({ length: 100 }, (_, j) => `10.${64 + i}.0.${j}`)
+      for (let i = 0; i < 20; i++) await api.put(slice(`big-${i}`, 'big', addresses(i)))
+      const { addressesOf, zone } = await followUntilSynced(t, api.kubeconfig)
+      assert.equal(addressesOf('big')?.length, 2_000)
+      // Each endpoint's name, the service's own and its port's.
+      assert.equal(zone.nameCount, 2_002)
+      await api.put(slice('big-7', 'big', addresses(7).slice(1)))
+      await until('one endpoint is gone', () => addressesOf('big')?.length === 1_999)
+      assert.equal(addressesOf('10-71-0-0.east.big'), undefined)
+      for (let i = 0; i < 16; i++) await api.delete(slice(`big-${i}`, 'big', []))
+      await until('most of it is gone', () => addressesOf('big')?.length === 400)
+      assert.equal(zone.nameCount, 402)
+    })
+
+    // The last one: what it leaves goes with the server.
+    test('10,000 services with 100,000 endpoints are published, and one of them changes', {
+      timeout: 900_000,
+    }, async (t) => {
+      const addresses = (i: number): string[] =>
+        Array.from({ length: 20 }, (_, j) => `10.${100 + j}.${i >> 8}.${i & 255}`)
+      const all: KubernetesObject[] = []
+      for (let i = 0; i < 5_000; i++) {
+        all.push(
+          clusterSetIp(`v${i}`, `10.${i >> 8}.${i & 255}.1`),
+          headless(`h${i}`),
+          slice(`h${i}-1`, `h${i}`, addresses(i)),
+        )
+      }
+      await server.applyMany(all)
+      const { controlPlane, addressesOf, zone } = await followUntilSynced(t, await server.kubeconfig())
+      assert.deepEqual(controlPlane.status().objects, { serviceImport: 10_000, endpointSlice: 5_000 })
+      assert.equal(zone.serviceCount, 10_000)
+      for (const i of [0, 1, 2_499, 4_999]) {
+        assert.deepEqual(addressesOf(`v${i}`), [`10.${i >> 8}.${i & 255}.1`])
+        assert.equal(addressesOf(`h${i}`)?.length, 20)
+      }
+      await server.apply(slice('h2499-1', 'h2499', addresses(2_499).slice(1)))
+      await until('one endpoint is gone', () => addressesOf('h2499')?.length === 19)
     })
   })
 }

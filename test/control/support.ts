@@ -24,7 +24,7 @@ export interface Stage {
   /** Seconds of every measured change, from its arrival and from its source. */
   readonly published: number[]
   readonly programmed: number[]
-  /** Addresses at `service.namespace` (A), as dotted quads in order; undefined when the name does not exist. */
+  /** Addresses at `service.namespace` (A), or at a name below a service, as dotted quads in order; undefined when the name does not exist. */
   addressesOf(service: string, namespace?: string): string[] | undefined
 }
 
@@ -51,7 +51,7 @@ export function newStage(): Stage {
   }
   const addressesOf = (service: string, namespace = 'demo'): string[] | undefined =>
     zone
-      .find(relativeName([service, namespace, 'svc'])!)
+      .find(relativeName([...service.split('.'), namespace, 'svc'])!)
       ?.find((rrset) => rrset.type === RecordType.A)
       ?.rdata.map((rdata) => [...Buffer.from(rdata, 'latin1')].join('.'))
       .sort()
