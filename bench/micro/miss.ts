@@ -1,7 +1,9 @@
 // Question: what does one forwarded miss cost on the event loop, from the client's bytes to the response's bytes, with
-// the upstream's TCP connection but no client's socket? Batches of one are what a quiet node sees, of 64 a busy one.
+// the upstream's socket but no client's? Batches of one are what a quiet node sees, of 64 a busy one.
 //
-// The upstream is a small TCP server on a thread of its own, so its share is not in the figures. CPU is the event loop's
+//   node bench/micro/miss.ts [tcp | udp | udp-node]      udp-node: by Node's sockets instead of system calls
+//
+// The upstream is a small server on a thread of its own, so its share is not in the figures. CPU is the event loop's
 // thread, user and system; the lowest tenth of the batches counts, which a neighbour's turn does not disturb.
 
 import { Worker } from 'node:worker_threads'
@@ -11,14 +13,16 @@ import { CounterLabels, TrafficCounters } from '../../src/observe/counters.ts'
 import { ExchangeCounters } from '../../src/observe/exchange-counters.ts'
 import { RecordCache } from '../../src/serve/cache/record-cache.ts'
 import { createUpstreamGroup } from '../../src/serve/forward/forwarder.ts'
+import { openNodeSocket } from '../../src/serve/forward/udp-socket.ts'
 import type { Arrival } from '../../src/serve/query-handler.ts'
 import { Resolver, type Route } from '../../src/serve/resolve.ts'
 import { SlowPath } from '../../src/serve/slow-path.ts'
 import { queryBytes } from '../../test/common/zone-server.ts'
 
-/** Answers every query on a connection with one A record, in the order they came. */
+/** Answers every query with one A record, in the order they came. */
 const UPSTREAM = `
 const { createServer } = require('node:net')
+const { createSocket } = require('node:dgram')
 const { parentPort } = require('node:worker_threads')
 const record = Buffer.from('c00c000100010000012c0004c0000201', 'hex')
 const server = createServer({ noDelay: true }, (socket) => {
@@ -42,8 +46,22 @@ const server = createServer({ noDelay: true }, (socket) => {
   })
   socket.on('error', () => {})
 })
-server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port))
+server.listen(0, '127.0.0.1', () => {
+  const { port } = server.address()
+  const socket = createSocket({ type: 'udp4', lookup: (address, _options, tell) => tell(null, address, 4) })
+  socket.on('message', (query, { port, address }) => {
+    let at = 12
+    while (query[at] !== 0) at += query[at] + 1
+    const response = Buffer.concat([query.subarray(0, at + 5), record])
+    response.writeUInt16BE(0x8180, 2)
+    response.writeUInt16BE(1, 6)
+    response.writeUInt16BE(0, 10)
+    socket.send(response, port, address)
+  })
+  socket.bind(port, '127.0.0.1', () => parentPort.postMessage(port))
+})
 `
+const [way = 'tcp'] = process.argv.slice(2)
 
 const worker = new Worker(UPSTREAM, { eval: true })
 const port = await new Promise<number>((tell) => worker.once('message', tell))
@@ -51,12 +69,18 @@ const traffic = new TrafficCounters(new CounterLabels())
 const recordCache = new RecordCache(16 * 1024 * 1024)
 let nextId = 0
 const group = createUpstreamGroup(
-  { upstreams: [{ address: '127.0.0.1', port }], transport: 'tcp', maxInFlight: 1_000, loopZone: ROOT },
+  {
+    upstreams: [{ address: '127.0.0.1', port }],
+    transport: way === 'tcp' ? 'tcp' : 'udp',
+    maxInFlight: 1_000,
+    loopZone: ROOT,
+  },
   {
     observer: new ExchangeCounters(),
     random: Math.random,
     randomId: () => (nextId = (nextId + 40_503) & 0xffff),
     nowMs: () => performance.now(),
+    ...(way === 'udp-node' ? { openUdpSocket: openNodeSocket } : {}),
   },
 )
 const route: Route = { kind: 'forward', label: '.', id: 1, upstreams: group }

@@ -75,7 +75,10 @@ export interface DatagramCalls {
   localAddress(descriptor: number, address: Uint8Array): number
   /** HOT. `headers`: an array of `struct mmsghdr`. Never waits. Messages received. */
   receiveMessages(descriptor: number, headers: Uint8Array, count: number): number
-  /** HOT. Octets of a stream that the kernel took, without waiting. */
+  connect(descriptor: number, address: Uint8Array): number
+  /** HOT. Octets of one datagram, or of a stream, that came into `octets`; without waiting. */
+  receiveOctets(descriptor: number, octets: Uint8Array): number
+  /** HOT. Octets of a stream or of one datagram that the kernel took, without waiting. */
   sendOctets(descriptor: number, octets: Uint8Array, count: number): number
   /** HOT. Messages sent; the first that the kernel does not take ends it. */
   sendMessages(descriptor: number, headers: Uint8Array, count: number): number
@@ -141,6 +144,8 @@ export function datagramCalls(): DatagramCalls {
   const recvmmsg = library.func('int recvmmsg(int descriptor, void *headers, uint32_t count, int flags, void *timeout)')
   const sendmmsg = library.func('int sendmmsg(int descriptor, void *headers, uint32_t count, int flags)')
   const send = library.func('int64_t send(int descriptor, const uint8_t *octets, uint64_t count, int flags)')
+  const recv = library.func('int64_t recv(int descriptor, void *octets, uint64_t count, int flags)')
+  const connect = library.func('int connect(int descriptor, const uint8_t *address, uint32_t length)')
   const epollCreate = library.func('int epoll_create1(int flags)')
   const epollControl = library.func('int epoll_ctl(int poll, int operation, int descriptor, void *event)')
   const epollWait = library.func('int epoll_wait(int poll, void *events, int count, int timeout)')
@@ -163,6 +168,8 @@ export function datagramCalls(): DatagramCalls {
     },
     receiveMessages: (descriptor, headers, count) => orError(recvmmsg(descriptor, headers, count, MSG_DONTWAIT, null)),
     sendMessages: (descriptor, headers, count) => orError(sendmmsg(descriptor, headers, count, MSG_DONTWAIT)),
+    connect: (descriptor, address) => orError(connect(descriptor, address, address.length)),
+    receiveOctets: (descriptor, octets) => orError(recv(descriptor, octets, octets.length, MSG_DONTWAIT)),
     sendOctets: (descriptor, octets, count) => orError(send(descriptor, octets, count, MSG_DONTWAIT | MSG_NOSIGNAL)),
     createPoll: () => orError(epollCreate(CLOEXEC)),
     watch: (poll, descriptor, tag) => {

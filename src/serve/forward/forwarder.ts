@@ -17,6 +17,7 @@ import { Flight, type FlightParts } from './flight.ts'
 import type { ForwardListener, ForwardResult, UpstreamGroup } from './forwarder-contract.ts'
 import { InFlight, type InFlightEntry, Join, WAITERS_MAX } from './in-flight.ts'
 import { CONNECTION_LIMITS, type ConnectionLimits } from './tcp-exchange.ts'
+import type { OpenUdpSocket } from './udp-socket.ts'
 import { Upstream, type UpstreamStatus } from './upstream.ts'
 
 /** A stub resolver gives up after five seconds; our answer has to be there before. */
@@ -54,6 +55,8 @@ export interface GroupParts {
   randomId(): number
   /** Monotonic. */
   nowMs(): number
+  /** Undefined: whatever this machine can do best. */
+  readonly openUdpSocket?: OpenUdpSocket
 }
 
 /** For metrics; counts are of all time unless said otherwise. */
@@ -65,7 +68,7 @@ export interface GroupStatus {
   readonly waiters: number
   /** Questions that joined another's query. */
   readonly coalesced: number
-  /** Questions refused because of a limit. */
+  /** Questions, or tries with one upstream, refused because of a limit. */
   readonly rejected: number
   /** Messages ignored because they answered nothing that was asked. */
   readonly mismatched: number
@@ -122,7 +125,7 @@ class Forwarder implements ForwardingGroup {
   readonly #flightParts: FlightParts
   #upstreams: readonly Upstream[] = []
   readonly #leaving = new Set<Upstream>()
-  readonly #counts = { mismatched: 0, malformed: 0, late: 0, timeouts: 0, healthcheckBroken: 0 }
+  readonly #counts = { mismatched: 0, malformed: 0, late: 0, overloaded: 0, timeouts: 0, healthcheckBroken: 0 }
   /** By name; the oldest goes first. */
   readonly #loopQuestions = new Map<Name, Upstream>()
   #isStopping = false
@@ -163,10 +166,11 @@ class Forwarder implements ForwardingGroup {
       return kept ?? this.#upstreamAt(address)
     })
     for (const gone of former.values()) {
-      const { mismatched, malformed, late } = gone.status()
+      const { mismatched, malformed, late, overloaded } = gone.status()
       this.#counts.mismatched += mismatched
       this.#counts.malformed += malformed
       this.#counts.late += late
+      this.#counts.overloaded += overloaded
       gone.close(false)
       this.#leaving.add(gone)
     }
@@ -175,7 +179,7 @@ class Forwarder implements ForwardingGroup {
 
   status(): GroupStatus {
     const upstreams = this.#upstreams.map((upstream) => upstream.status())
-    const sum = (count: 'mismatched' | 'malformed' | 'late'): number =>
+    const sum = (count: 'mismatched' | 'malformed' | 'late' | 'overloaded'): number =>
       upstreams.reduce((total, upstream) => total + upstream[count], this.#counts[count])
     return {
       ...this.#counts,
@@ -183,7 +187,7 @@ class Forwarder implements ForwardingGroup {
       inFlight: this.#inFlight.queries,
       waiters: this.#inFlight.waiters,
       coalesced: this.#inFlight.coalesced,
-      rejected: this.#inFlight.rejected,
+      rejected: this.#inFlight.rejected + sum('overloaded'),
       mismatched: sum('mismatched'),
       malformed: sum('malformed'),
       late: sum('late'),
@@ -259,7 +263,7 @@ class Forwarder implements ForwardingGroup {
 
   #upstreamAt(upstream: UpstreamAddress): Upstream {
     const { transport, randomCase, certificateAuthorities, connections } = this.#settings
-    const { observer, log, random, randomId, nowMs } = this.#parts
+    const { observer, log, random, randomId, nowMs, openUdpSocket } = this.#parts
     return new Upstream(
       {
         upstream,
@@ -275,6 +279,7 @@ class Forwarder implements ForwardingGroup {
         random,
         randomId,
         nowMs,
+        openUdpSocket,
       },
     )
   }

@@ -25,6 +25,7 @@ import {
 } from './exchange.ts'
 import { type ConnectionLimits, TcpExchanger } from './tcp-exchange.ts'
 import { UdpExchanger } from './udp-exchange.ts'
+import type { OpenUdpSocket } from './udp-socket.ts'
 import { UpstreamHealth } from './upstream-health.ts'
 
 /** How often a dead upstream is probed; half of the second within which it should be back. */
@@ -64,6 +65,7 @@ export interface UpstreamParts {
   random(): number
   /** From 0 to 65,535; must not be guessable. */
   randomId(): number
+  readonly openUdpSocket?: OpenUdpSocket | undefined
 }
 
 /** For metrics: the state and the totals of one upstream. */
@@ -89,6 +91,8 @@ export interface UpstreamStatus {
   readonly responses: Readonly<Record<string, number>>
   readonly timeouts: number
   readonly unreachable: number
+  /** Exchanges that a limit of ours ended before anything was sent. */
+  readonly overloaded: number
   readonly healthcheckFailures: number
   readonly mismatched: number
   readonly malformed: number
@@ -115,6 +119,7 @@ export class Upstream implements OrderedUpstream {
   #inFlight = 0
   #timeouts = 0
   #unreachable = 0
+  #overloaded = 0
   #healthcheckFailures = 0
   #withoutEdnsUntilMs = Number.NEGATIVE_INFINITY
   #answeredQuestion: UpstreamQuestion | undefined
@@ -149,7 +154,7 @@ export class Upstream implements OrderedUpstream {
       settings.transport === 'udp'
         ? new UdpExchanger(
             { upstream: settings.upstream, randomCase: settings.randomCase },
-            { counts, randomId: parts.randomId },
+            { counts, nowMs: parts.nowMs, randomId: parts.randomId, openSocket: parts.openUdpSocket },
           )
         : undefined
   }
@@ -201,6 +206,7 @@ export class Upstream implements OrderedUpstream {
       responses,
       timeouts: this.#timeouts,
       unreachable: this.#unreachable,
+      overloaded: this.#overloaded,
       healthcheckFailures: this.#healthcheckFailures,
       mismatched: this.#counts.mismatched,
       malformed: this.#counts.malformed,
@@ -270,6 +276,7 @@ export class Upstream implements OrderedUpstream {
 
   exchangeOverloaded(): void {
     this.#inFlight--
+    this.#overloaded++
   }
 
   /** A response takes longer than expected. */

@@ -5,6 +5,7 @@ import type { UpstreamQuestion } from '../../../src/dns/wire/upstream-query.ts'
 import type { UpstreamAddress } from '../../../src/serve/forward/exchange.ts'
 import { createUpstreamGroup, type ForwardingGroup, type GroupSettings } from '../../../src/serve/forward/forwarder.ts'
 import type { ForwardResult } from '../../../src/serve/forward/forwarder-contract.ts'
+import type { OpenUdpSocket } from '../../../src/serve/forward/udp-socket.ts'
 import { startUpstream, type TestUpstream, type TestUpstreamSettings } from '../../common/upstream.ts'
 
 export function question(name: string, fields: Partial<UpstreamQuestion> = {}): UpstreamQuestion {
@@ -33,6 +34,7 @@ export interface TestGroup extends Omit<ForwardingGroup, 'forward'> {
 export interface GroupChoices extends Partial<Omit<GroupSettings, 'upstreams'>> {
   readonly upstreams: readonly (TestUpstream | UpstreamAddress)[]
   readonly random?: () => number
+  readonly openUdpSocket?: OpenUdpSocket
 }
 
 /** A group that is stopped when the test ends. */
@@ -40,7 +42,7 @@ export function group(t: TestContext, choices: GroupChoices): TestGroup {
   const lines: LogLine[] = []
   const logAt = (level: string) => (event: string, fields: Readonly<Record<string, unknown>>) =>
     void lines.push({ level, event, fields })
-  const { random = Math.random, ...settings } = choices
+  const { random = Math.random, openUdpSocket, ...settings } = choices
   const made = createUpstreamGroup(
     { transport: 'udp', maxInFlight: 1_000, ...settings },
     {
@@ -49,6 +51,7 @@ export function group(t: TestContext, choices: GroupChoices): TestGroup {
       random,
       randomId: () => randomInt(65_536),
       nowMs: () => performance.now(),
+      ...(openUdpSocket === undefined ? {} : { openUdpSocket }),
     },
   )
   t.after(() => made.stop(0))
