@@ -83,7 +83,7 @@ export class UdpExchanger implements Exchanger {
 
   close(isForced: boolean): void {
     this.#isClosing = true
-    for (const port of [...this.#ports]) this.#retire(port)
+    while (this.#ports.length > 0) this.#retire(this.#ports.at(-1)!)
     if (isForced) for (const port of this.#retired) port.failed('STOPPED')
   }
 
