@@ -7,11 +7,13 @@ import { DaemonSet, Deployment } from 'kubernetes-models/apps/v1'
 import { ClusterRole, ClusterRoleBinding, Role, RoleBinding } from 'kubernetes-models/rbac.authorization.k8s.io/v1'
 import { ConfigMap, Service, ServiceAccount } from 'kubernetes-models/v1'
 import ts from 'typescript'
+import { DASHBOARDS } from '../../monitoring/dashboards/all.ts'
 import { configFromText } from '../../src/config/config.ts'
 import { built, FOLDERS, type ManifestObject } from './built.ts'
 
 const ROOT = new URL('../../', import.meta.url).pathname
 
+type Quantities = { cpu?: string; memory?: string }
 type PodTemplate = {
   spec: {
     hostNetwork?: boolean
@@ -21,8 +23,13 @@ type PodTemplate = {
     initContainers?: Container[]
   }
 }
+type Probe = { httpGet?: { path: string }; timeoutSeconds?: number }
 type Container = {
   name: string
+  livenessProbe?: Probe
+  readinessProbe?: Probe
+  startupProbe?: Probe
+  resources?: { requests?: Quantities; limits?: Quantities }
   ports?: unknown
   securityContext?: { capabilities?: { drop?: string[]; add?: string[] }; readOnlyRootFilesystem?: boolean }
   volumeMounts?: { name: string; mountPath: string }[]
@@ -105,6 +112,36 @@ suite('manifests', () => {
       })
     })
   }
+
+  test('probe with time for real queries, reserve memory and bound it, and never bound the CPU', (t) => {
+    const containers = FOLDERS.flatMap((folder) => built(t, folder) ?? []).flatMap((object) => {
+      if (object.kind !== 'DaemonSet' && object.kind !== 'Deployment') return []
+      const { spec } = (object as unknown as { spec: { template: PodTemplate } }).spec.template
+      return [...spec.containers, ...(spec.initContainers ?? [])].filter(({ name }) => name === 'nodelocal-mcs')
+    })
+    const mebibytes = (quantity: string | undefined): number => Number(/^(\d+)Mi$/.exec(quantity ?? '')?.[1])
+    for (const { livenessProbe, readinessProbe, startupProbe, resources } of containers) {
+      assert.equal(livenessProbe?.httpGet?.path, '/healthz')
+      for (const probe of [livenessProbe, startupProbe]) assert.ok((probe?.timeoutSeconds ?? 1) >= 5)
+      assert.ok(readinessProbe !== undefined || startupProbe?.httpGet?.path === '/readyz')
+      assert.match(resources?.requests?.cpu ?? '', /^\d+m$/)
+      assert.equal(resources?.limits?.cpu, undefined)
+      assert.ok(mebibytes(resources?.limits?.memory) >= 2 * mebibytes(resources?.requests?.memory))
+    }
+  })
+
+  test('bring the dashboards as ConfigMaps that Grafana looks for, whole', (t) => {
+    const objects = built(t, 'manifests/overlays/monitoring')
+    if (objects === undefined) return
+    const dashboards = objects.filter(({ metadata }) => metadata.labels?.['grafana_dashboard'] === '1')
+    const files = dashboards.flatMap(({ data }) => Object.keys(data ?? {}))
+    assert.deepEqual(files.sort(), [...DASHBOARDS.keys()].sort())
+    for (const { kind, data } of dashboards) {
+      assert.equal(kind, 'ConfigMap')
+      for (const [file, text] of Object.entries(data ?? {}))
+        assert.equal((JSON.parse(text) as { title: string }).title, DASHBOARDS.get(file)!.title)
+    }
+  })
 
   test('have no field that Kubernetes does not know', (t) => {
     const directory = mkdtempSync(join(ROOT, 'test/manifests/.types-'))
