@@ -3,11 +3,13 @@
 //
 //   node bench/load/compare.ts [--kinds hits,mixed,misses] [--clients udp,tcp] [--upstreams udp,tcp] [--rates 2000,20000,0]
 //                              [--seconds 2.5] [--latency-seconds 1] [--rounds 1] [--only us,unbound,dnsdist,dnsmasq]
+//                              [--cores shared|apart]
 //                              [--peer 'NAME=COMMAND with {port} and {upstream}'] ... [--out docs/performance]
 //
 // All of it takes nine to ten minutes; `--kinds misses --clients udp --upstreams tcp --seconds 2` one and a half. A rate of
 // 0 is flat out: 200 queries under way at any time. `mixed` is nine hits to one miss. CPU is the whole process, user and
-// system. Servers take turns within each round, so that a noisy neighbour disturbs all of them; no names are asked for
+// system. With `--cores apart` servers have core 0 and clients and upstream core 1, as in the table that the promises come from;
+// else the kernel decides. Servers take turns within each round, so that a noisy neighbour disturbs all of them; no names are asked for
 // twice but those of the hits. Hits never reach an upstream, so they are asked with the first upstream transport only.
 
 import { execFileSync } from 'node:child_process'
@@ -17,6 +19,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { plotOf } from './compare-plot.ts'
 import { type Memory, memoryTable, type Row, ratioLines, resultTable } from './compare-report.ts'
+import { keepServersApart } from './cores.ts'
 import { type ClientTransport, type Counted, countedRun, type Load, latencyRun, percentile } from './dnsperf.ts'
 import {
   missingProgram,
@@ -43,12 +46,15 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '1' },
     only: { type: 'string', default: 'us,unbound,dnsdist,dnsmasq' },
     peer: { type: 'string', multiple: true, default: [] },
+    cores: { type: 'string', default: 'shared' },
     out: { type: 'string' },
   },
 })
 const listOf = <Item extends string>(text: string) => text.split(',') as Item[]
 const [seconds, latencySeconds, rounds] = [values.seconds, values['latency-seconds'], values.rounds].map(Number)
 const servers = new Set(listOf(values.only))
+
+if (values.cores === 'apart') keepServersApart()
 
 const HIT_NAMES = 1_000
 /** More new names a second than any of these servers can ask for. */
@@ -177,7 +183,7 @@ const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding:
 const report = [
   '# Beside unbound, dnsdist and dnsmasq',
   'Written by `npm run bench` (`bench/load/compare.ts`, which says how it measures). Figures are of one machine and one run; what counts is the ratio between servers in it.',
-  `${cpus().length} cores of ${cpus()[0]?.model ?? 'an unknown processor'}, shared with the clients and the upstream; load ${loadBefore.toFixed(1)} before, ` +
+  `${cpus().length} cores of ${cpus()[0]?.model ?? 'an unknown processor'}, ${values.cores === 'apart' ? 'the servers on one, clients and upstream on the other' : 'shared with the clients and the upstream'}; load ${loadBefore.toFixed(1)} before, ` +
     `${loadavg()[0]!.toFixed(1)} at the end. Node ${process.version}, commit ${commit}, ${values.seconds} s and ${values.rounds} round(s) a row.`,
   '## Ratios',
   ratioLines(rows)

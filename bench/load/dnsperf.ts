@@ -12,6 +12,7 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { onCore } from './cores.ts'
 
 export type ClientTransport = 'udp' | 'tcp'
 
@@ -43,7 +44,7 @@ const run = promisify(execFile)
 
 /** A run that counts. */
 export async function countedRun(load: Load): Promise<Counted> {
-  const { stdout } = await run('dnsperf', argumentsOf(load), { maxBuffer: 1 << 24 })
+  const { stdout } = await run(...onCore('others', 'dnsperf', argumentsOf(load)), { maxBuffer: 1 << 24 })
   const number = (pattern: RegExp) => Number(pattern.exec(stdout)?.[1] ?? Number.NaN)
   return {
     answered: number(/Queries completed:\s+(\d+)/),
@@ -57,7 +58,9 @@ export async function countedRun(load: Load): Promise<Counted> {
 export async function latencyRun(load: Load, outputFile: string): Promise<Float64Array> {
   const output = openSync(outputFile, 'w')
   try {
-    const child = spawn('dnsperf', ['-v', ...argumentsOf(load)], { stdio: ['ignore', output, 'ignore'] })
+    const child = spawn(...onCore('others', 'dnsperf', ['-v', ...argumentsOf(load)]), {
+      stdio: ['ignore', output, 'ignore'],
+    })
     const [code] = await once(child, 'exit')
     if (code !== 0) throw new Error(`dnsperf -v ended with ${code}`)
   } finally {

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { encode } from 'dns-packet'
+import { onCore } from './cores.ts'
 
 export interface Server {
   readonly name: string
@@ -23,6 +24,7 @@ export interface Server {
 }
 
 const START_MS = 15_000
+const UPSTREAM = 'upstream'
 
 async function freePort(): Promise<number> {
   const socket = createSocket('udp4').bind(0, '127.0.0.1')
@@ -40,7 +42,8 @@ async function start(
   port: number,
   home: string,
 ): Promise<Server> {
-  const child: ChildProcess = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: home })
+  const [program, programArgs] = onCore(name === UPSTREAM ? 'others' : 'server', command, args)
+  const child: ChildProcess = spawn(program, programArgs, { stdio: ['ignore', 'pipe', 'pipe'], cwd: home })
   let output = ''
   for (const stream of [child.stdout!, child.stderr!])
     stream.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-4000)))
@@ -117,7 +120,7 @@ export async function startUpstream(): Promise<Server> {
     'remote-control:\n  control-enable: no',
   ]
   writeFileSync(path, lines.join('\n'))
-  return await start('upstream', '/usr/sbin/unbound', ['-d', '-c', path], port, directory)
+  return await start(UPSTREAM, '/usr/sbin/unbound', ['-d', '-c', path], port, directory)
 }
 
 export type UpstreamTransport = 'udp' | 'tcp'
