@@ -33,6 +33,7 @@ import { CounterLabels, TrafficCounters } from './observe/counters.ts'
 import { createLog, type Log, LogRate } from './observe/log.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
 import type { Condition } from './observe/probes.ts'
+import { datagramsIn } from './observe/traffic.ts'
 import { RecordCache } from './serve/cache/record-cache.ts'
 import { type ListenCounts, newListenCounts } from './serve/listen/listen-counts.ts'
 import { Resolver } from './serve/resolve.ts'
@@ -143,6 +144,8 @@ class Agent implements RunningAgent {
       listening: () => this.listening,
       conditions: () => this.#readiness(),
       isOver: () => this.#isOver(),
+      datagramsAnswered: () =>
+        [this.#traffic, ...this.#fastPath.traffic].reduce((sum, block) => sum + datagramsIn(block), 0),
     })
     this.#fastPath = new AgentFastPath({
       log: this.#log,

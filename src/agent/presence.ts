@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config/config.ts'
 import { Instances, type OtherInstance } from '../host/instances.ts'
 import type { ClientEnd } from '../host/rules.ts'
+import { LifeSign } from '../observe/life-sign.ts'
 import type { Log } from '../observe/log.ts'
 import { OwnQueryCounters } from '../observe/own-query-counters.ts'
 import type { Condition } from '../observe/probes.ts'
@@ -30,6 +31,8 @@ export interface PresenceParts {
   conditions(): readonly Condition[]
   /** Whether the start is to be given up. */
   isOver(): boolean
+  /** Datagrams that were answered since the start. */
+  datagramsAnswered(): number
 }
 
 /** Milliseconds for an own query at the start, and between two. */
@@ -71,6 +74,8 @@ export class Presence {
   #instances: Instances | undefined
   #others: readonly OtherInstance[] = []
   #watchdog: Watchdog | undefined
+  readonly #lifeSign = new LifeSign()
+  #lifeSignTimer: NodeJS.Timeout | undefined
   #readinessLook: NodeJS.Timeout | undefined
   #isToldReady = false
   #isReadyFileRefused = false
@@ -132,7 +137,9 @@ export class Presence {
   startWatchdog(): void {
     const { watchdog, udp } = this.#config
     if (!watchdog.enabled) return
-    const { log } = this.#parts
+    const { log, datagramsAnswered } = this.#parts
+    const tell = (): void => this.#lifeSign.tell(datagramsAnswered())
+    this.#lifeSignTimer = setInterval(tell, watchdog.intervalMs / 2).unref()
     this.#watchdog = startWatchdog(
       {
         targets: this.#targets(),
@@ -141,6 +148,7 @@ export class Presence {
         deadlineMs: watchdog.deadlineMs,
         udpSources: udp.threads === 1 ? 1 : Math.min(WATCHDOG_SOURCES_MAX, udp.threads * 2),
         counts: this.ownQueries.memory,
+        lifeSign: this.#lifeSign.memory,
         areLedHere: this.host.hasRules,
       },
       (error) => log.error('watchdog-failed', { error: textOf(error) }),
@@ -235,6 +243,7 @@ export class Presence {
 
   endWatchdog(): void {
     this.#watchdog?.end()
+    clearInterval(this.#lifeSignTimer)
   }
 
   /**

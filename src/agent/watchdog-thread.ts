@@ -11,12 +11,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { endProcess } from '../host/end-process.ts'
 import { sweepHeap } from '../host/sweep-heap.ts'
+import { LifeSign } from '../observe/life-sign.ts'
 import { OwnQueryCounters } from '../observe/own-query-counters.ts'
 import { askOurselves, type OwnTarget, openSource } from './own-query.ts'
 import type { ToWatchdog, WatchdogSettings } from './watchdog.ts'
 
 const settings = workerData as WatchdogSettings
 const counters = new OwnQueryCounters(settings.counts)
+const lifeSign = new LifeSign(settings.lifeSign)
 
 /** When one target, asked from one source, last did well. */
 interface Watched {
@@ -34,6 +36,10 @@ const STARVED_MS = 1_000
 
 /** After the first look: by then it has done once whatever it does. */
 let isSwept = false
+
+/** Datagrams answered in a second by a process that is busy, not stuck: what is lost then is lost in full queues. */
+const BUSY_PER_SECOND = 500
+
 let stopByMs = Number.POSITIVE_INFINITY
 
 parentPort?.on('message', (message: ToWatchdog) => {
@@ -50,6 +56,7 @@ const watched: Watched[] = settings.targets.flatMap((target) => {
   return sources.map((source) => ({ target, source, wellAtMs: performance.now(), why: '' }))
 })
 
+let lookedAtMs = performance.now()
 for (;;) {
   const before = performance.now()
   await sleep(settings.intervalMs)
@@ -59,6 +66,12 @@ for (;;) {
   await Promise.all(watched.map(ask))
   if (!isSwept) sweepHeap()
   isSwept = true
+  // The queries took time too, as long as an interval where they failed.
+  const seconds = (performance.now() - lookedAtMs) / 1000
+  lookedAtMs = performance.now()
+  if ((lifeSign.look() ?? 0) >= BUSY_PER_SECOND * seconds) {
+    for (const one of watched) if (one.target.transport === 'udp') one.wellAtMs = performance.now()
+  }
   // Time that nobody got is nobody's fault: it counts for no one.
   if (late > STARVED_MS) for (const one of watched) one.wellAtMs += late
   const isStuck = ({ wellAtMs }: Watched) => performance.now() - wellAtMs > settings.deadlineMs

@@ -14,6 +14,8 @@ export interface WatchdogSettings {
   readonly udpSources: number
   /** Memory of `OwnQueryCounters`, whose one writer the thread is. */
   readonly counts: SharedArrayBuffer
+  /** Memory of the `LifeSign` that the event loop gives at least once in `intervalMs`. */
+  readonly lifeSign: SharedArrayBuffer
   /** Whether rules lead some addresses to us: without them others answer there, and that an address is silent is not our fault alone. */
   readonly areLedHere: boolean
 }

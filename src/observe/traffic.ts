@@ -59,6 +59,17 @@ export function responsesIn({ counts }: TrafficCounters): number {
   return sum
 }
 
+/** Responses of one writer that left as datagrams. */
+export function datagramsIn({ counts }: TrafficCounters): number {
+  let sum = 0
+  for (let cell = 0; cell < CELLS_MAX; cell++) {
+    // UDP comes first; the last of a histogram's numbers is no count.
+    const at = cell * CellAt.end + CellAt.responseSizes
+    for (let i = at; i < at + SIZE_SLOTS - 1; i++) sum += counts[i]!
+  }
+  return sum
+}
+
 /** Adds the blocks up. The cell for what found no room is left out while it is empty. */
 export function trafficOf(labels: CounterLabels, blocks: readonly TrafficCounters[]): Traffic {
   const sums = new Float64Array(BlockAt.end)

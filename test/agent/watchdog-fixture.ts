@@ -6,6 +6,7 @@ import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { startWatchdog } from '../../src/agent/watchdog.ts'
 import { countOf } from '../../src/observe/histogram.ts'
+import { LifeSign } from '../../src/observe/life-sign.ts'
 import { OwnQueryCounters } from '../../src/observe/own-query-counters.ts'
 
 const INSTANCE = 'fixture'
@@ -25,6 +26,7 @@ await once(server, 'listening')
 
 const targets = [{ transport: 'udp' as const, address: '127.0.0.1', port: server.address().port }]
 const counters = new OwnQueryCounters()
+const lifeSign = new LifeSign()
 startWatchdog(
   {
     targets,
@@ -33,6 +35,7 @@ startWatchdog(
     deadlineMs: Number(process.argv[2] ?? 1_000),
     udpSources: 2,
     counts: counters.memory,
+    lifeSign: lifeSign.memory,
     areLedHere: false,
   },
   (error) => {
@@ -52,6 +55,12 @@ for await (const command of createInterface(process.stdin)) {
     case 'go deaf':
       server.removeAllListeners('message')
       break
+    case 'be flooded': {
+      server.removeAllListeners('message')
+      let answered = 0
+      setInterval(() => lifeSign.tell((answered += 1_000)), 20)
+      break
+    }
     case 'count':
       process.stdout.write(`answers ${count.answers}\n`)
       break

@@ -42,6 +42,20 @@ suite('the watchdog', () => {
     })
   }
 
+  test('leaves a process alone that answers others while its own queries are lost', async (t) => {
+    const { child, output } = await watched(t)
+    child.stdin.write('be flooded\n')
+    // A query fails after 100 ms: thirty of them from two sources are beyond the deadline of a second.
+    const failures = async (): Promise<number> => {
+      const before = output().length
+      child.stdin.write('told\n')
+      await until(() => /told .* failed\n/.test(output().slice(before)), END_MS, output)
+      return Number(/, (\d+) failed/.exec(output().slice(before))![1])
+    }
+    await until(async () => (await failures()) >= 60, END_MS, output)
+    assert.equal(child.exitCode, null)
+  })
+
   test('ends a process whose output nobody reads', async (t) => {
     const { child } = await watched(t)
     const ended = once(child, 'exit', { signal: AbortSignal.timeout(END_MS) })

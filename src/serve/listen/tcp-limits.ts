@@ -5,6 +5,11 @@ export interface TcpLimits {
   readonly connectionsMax: number
   /** Of them, from one client address. Pods have one each, but those in the host's network share the node's. */
   readonly connectionsPerClientMax: number
+  /**
+   * Connections beyond both limits for clients that come from the address they connect to, which a Pod cannot: our own queries to
+   * ourselves must not fail because others hold all connections.
+   */
+  readonly connectionsReserved: number
   /** Queries of one connection without a response; reading pauses until there are fewer. */
   readonly queriesInFlightMax: number
   /** Messages of one connection taken in one turn of the event loop; the rest wait for the next, others have theirs. */
@@ -24,6 +29,7 @@ export interface TcpLimits {
 export const TCP_LIMITS: TcpLimits = {
   connectionsMax: 1024,
   connectionsPerClientMax: 128,
+  connectionsReserved: 4,
   queriesInFlightMax: 128,
   messagesPerTurnMax: 256,
   pendingWriteBytesPause: 128 * 1024,

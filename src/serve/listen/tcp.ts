@@ -96,10 +96,11 @@ class TcpListener implements Listener {
       return
     }
     const ofClient = this.#connectionsOfClient.get(clientAddress) ?? 0
-    if (this.#connections.size >= this.#limits.connectionsMax) {
+    const reserved = clientAddress === socket.localAddress ? this.#limits.connectionsReserved : 0
+    if (this.#connections.size >= this.#limits.connectionsMax + reserved) {
       this.#counts.refused.connections++
       refuse(socket)
-    } else if (ofClient >= this.#limits.connectionsPerClientMax) {
+    } else if (ofClient >= this.#limits.connectionsPerClientMax + reserved) {
       this.#counts.refused.connectionsPerClient++
       refuse(socket)
     } else this.#serve(socket, clientAddress, ofClient)

@@ -230,10 +230,14 @@ suite('tcp listener', () => {
   })
 
   for (const { promise, limits, reason } of [
-    { promise: 'limits connections in all', limits: { connectionsMax: 2 }, reason: 'connections' },
+    {
+      promise: 'limits connections in all',
+      limits: { connectionsMax: 2, connectionsReserved: 0 },
+      reason: 'connections',
+    },
     {
       promise: 'limits connections of one client',
-      limits: { connectionsPerClientMax: 2 },
+      limits: { connectionsPerClientMax: 2, connectionsReserved: 0 },
       reason: 'connectionsPerClient',
     },
   ] as const) {
@@ -253,6 +257,19 @@ suite('tcp listener', () => {
       await until(() => fourth.responses.length === 1 && second.responses.length === 1)
     })
   }
+
+  test('keeps connections for queries to ourselves, whoever holds all others', async (t) => {
+    const { client, counts } = await benchOf(t, echo, { limits: { connectionsMax: 2, connectionsReserved: 1 } })
+    client('127.0.0.2')
+    client('127.0.0.3')
+    await until(() => counts.tcp.connectionsOpen === 2)
+    const pod = client('127.0.0.4')
+    await until(() => pod.isClosed)
+    const own = client()
+    own.ask('query')
+    await until(() => own.responses.length === 1)
+    assert.equal(counts.tcp.refused.connections, 1)
+  })
 
   test('says which address is in use and which is not of this machine', async (t) => {
     const { listener } = await benchOf(t, echo)
@@ -334,9 +351,15 @@ class Client {
   isClosed = false
   error: string | undefined
 
-  constructor(listener: Listener) {
+  constructor(listener: Listener, localAddress?: string) {
     const stream = new MessageStream()
-    this.socket = connect({ host: listener.address, port: listener.port, allowHalfOpen: false, noDelay: true })
+    this.socket = connect({
+      host: listener.address,
+      port: listener.port,
+      ...(localAddress === undefined ? {} : { localAddress }),
+      allowHalfOpen: false,
+      noDelay: true,
+    })
     this.socket.on('data', (bytes: Buffer) => {
       stream.push(bytes)
       for (let message = stream.next(); message !== undefined; message = stream.next()) {
@@ -359,7 +382,8 @@ class Client {
 interface Bench {
   readonly listener: Listener
   readonly counts: ListenCounts
-  client(): Client
+  /** `localAddress`: where it comes from; left out: the address it connects to. */
+  client(localAddress?: string): Client
 }
 
 async function benchOf(
@@ -375,8 +399,8 @@ async function benchOf(
   return {
     listener,
     counts,
-    client() {
-      const client = new Client(listener)
+    client(localAddress) {
+      const client = new Client(listener, localAddress)
       t.after(() => client.socket.destroy())
       return client
     },
