@@ -88,9 +88,15 @@ export class TcpConnection {
   finish(withinMs: number): void {
     if (this.#isInputOver || this.#isFinishing) return
     this.#isFinishing = true
-    const isQuiet = performance.now() - this.#readAt > QUIET_MS
-    if (isQuiet && this.#inFlight === 0) this.#takeNoMore()
-    else this.#finishTimer = setTimeout(() => this.#takeNoMore(), withinMs)
+    const endMs = performance.now() + withinMs
+    const look = (): void => {
+      const nowMs = performance.now()
+      const isQuiet = nowMs - this.#readAt > QUIET_MS && this.#inFlight === 0
+      if (isQuiet || nowMs >= endMs) this.#takeNoMore()
+      // One that was opened a moment ago and says nothing is quiet a moment later.
+      else this.#finishTimer = setTimeout(look, Math.min(endMs - nowMs, QUIET_MS))
+    }
+    look()
   }
 
   /**
