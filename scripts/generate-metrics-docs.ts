@@ -19,7 +19,9 @@ const SECTIONS: readonly Section[] = [
     title: 'Read by dashboards and alerts for CoreDNS and NodeLocal DNSCache',
     text: `The names, labels and buckets of CoreDNS 1.14 and of NodeLocal DNSCache, including the \`coredns_forward_*\` series by upstream and
 \`coredns_cache_misses_total\`, which CoreDNS has dropped or deprecated and dashboards still read. \`coredns_nodecache_setup_errors_total\` stands on the same
-port as everything else. \`go_goroutines\` is absent: there is nothing honest to put there.`,
+port as everything else. \`coredns_health_request_*\` are of the watchdog's DNS queries, CoreDNS's of its own page. Absent, for there is nothing honest to put
+there: \`go_goroutines\`, \`coredns_kubernetes_rest_client_rate_limiter_duration_seconds\` (nothing of ours limits requests), and the families of plugins that we do
+not have (hosts, dns64, autopath, acl, shed, DNS over HTTPS and QUIC for clients).`,
     has: (name) => name.startsWith('coredns_'),
   },
   { title: 'Our own', text: '', has: (name) => name.startsWith('nodelocal_mcs_') },

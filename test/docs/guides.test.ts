@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
+import { parseDocument } from 'yaml'
+import { type Config, configFromText } from '../../src/config/config.ts'
 import { configJsonSchema, type JsonSchema } from '../../src/config/schema.ts'
 import { type AgentProcess, startAgentProcess } from '../common/agent-process.ts'
 import { requireProgram } from '../common/requires.ts'
 import { startUnbound, type Unbound } from '../common/unbound.ts'
-import { KUBECTL } from '../manifests/built.ts'
+import { built, KUBECTL } from '../manifests/built.ts'
 
 const ROOT = new URL('../../', import.meta.url).pathname
 const MAIN = join(ROOT, 'cmd/nodelocal-mcs/main.ts')
@@ -25,6 +28,37 @@ const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')
 function commandsIn(path: string): string[] {
   return [...read(path).matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, text]) => text!.trim().split('\n'))
 }
+
+function yamlIn(path: string): string[] {
+  return Array.from(read(path).matchAll(/^```yaml\n(.*?)^```$/gms), ([, text]) => text!)
+}
+
+/** Of NodeLocal DNSCache, as its addon fills it in. */
+const COREFILE = `cluster.local:53 {
+    errors
+    cache {
+            success 9984 30
+            denial 9984 5
+    }
+    reload
+    loop
+    bind 169.254.20.10 10.96.0.10
+    forward . __PILLAR__CLUSTER__DNS__ {
+            force_tcp
+    }
+    prometheus :9253
+    health 169.254.20.10:8080
+}
+.:53 {
+    errors
+    cache 30
+    reload
+    loop
+    bind 169.254.20.10 10.96.0.10
+    forward . __PILLAR__UPSTREAM__SERVERS__
+    prometheus :9253
+}
+`
 
 suite('guides', () => {
   for (const path of GUIDES) {
@@ -70,6 +104,43 @@ suite('guides', () => {
       assert.equal(status, 0, stderr)
     }
   })
+
+  test('what the migration guide does gives a configuration that the overlays run', (t) => {
+    const objects = built(t, 'manifests/overlays/iptables')
+    if (objects === undefined) return
+    const directory = mkdtempSync(join(tmpdir(), 'nodelocal-mcs-guide-'))
+    t.after(() => rmSync(directory, { recursive: true }))
+    const [fetched, ...commands] = commandsIn('docs/migrate.md')
+    // The first needs the cluster that is left; what it gives is the addon's.
+    assert.match(fetched!, /^kubectl .* >Corefile$/)
+    writeFileSync(join(directory, 'Corefile'), COREFILE)
+    const program = `nodelocal-mcs() { '${process.execPath}' '${join(ROOT, 'cmd/nodelocal-mcs/main.ts')}' "$@"; }`
+    const shell = ['set -e', program, ...commands].join('\n')
+    const { status, stdout, stderr } = spawnSync('bash', ['-c', shell], { cwd: directory, encoding: 'utf8' })
+    assert.equal(status, 0, stderr)
+    assert.match(stdout, /config\.yaml is good/)
+
+    const config = (text: string): Config => {
+      const loaded = configFromText(text, 'config.yaml')
+      assert.ok(loaded.kind === 'config')
+      return loaded.config
+    }
+    const migrated = config(readFileSync(join(directory, 'config.yaml'), 'utf8'))
+    const ours = config(objects.find(({ kind }) => kind === 'ConfigMap')!.data!['config.yaml']!)
+    // Probes, mounts, the grace period and the PodMonitor count on these.
+    assert.deepEqual(migrated.health, ours.health)
+    assert.deepEqual(migrated.metrics, ours.metrics)
+    assert.deepEqual(migrated.listen, ours.listen)
+    assert.equal(migrated.host.interface, ours.host.interface)
+    assert.equal(migrated.host.stateDirectory, ours.host.stateDirectory)
+    const { handoverMs, lingerMs, drainMs } = migrated.shutdown
+    assert.ok(handoverMs + lingerMs + drainMs + 10_000 <= 30_000)
+  })
+
+  for (const path of GUIDES) {
+    for (const [i, text] of yamlIn(path).entries())
+      test(`${path}: YAML ${i + 1} can be read`, () => assert.deepEqual(parseDocument(text).errors, []))
+  }
 
   suite('the commands of the troubleshooting guide', () => {
     let agent: AgentProcess | undefined
