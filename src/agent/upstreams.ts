@@ -9,6 +9,7 @@ import { type Name, nameFromText } from '../dns/wire/name.ts'
 import type { Log } from '../observe/log.ts'
 import { type UpstreamAddress, type UpstreamTransport, upstreamName } from '../serve/forward/exchange.ts'
 import { createUpstreamGroup, type ForwardingGroup, type GroupParts } from '../serve/forward/forwarder.ts'
+import { upstreamLog } from './upstream-log.ts'
 
 /** How often a resolv.conf is looked at, in milliseconds: DHCP and cloud agents rewrite it at any time. */
 const RESOLV_CONF_POLL_MS = 2_000
@@ -43,7 +44,7 @@ export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts:
       randomCase: route.randomizeCase,
       loopZone: zoneOf(route),
     },
-    { ...parts, log },
+    { ...parts, log: upstreamLog(log, () => parts.nowMs() / 1000) },
   )
   const follow = (): void => {
     const seen = files.map(textOf)
