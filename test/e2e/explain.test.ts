@@ -268,7 +268,7 @@ suite('explain, end to end', () => {
   })
 
   const mistakes = [
-    { path: '/explain', says: /say which name/ },
+    { path: '/explain', says: /no name is given/ },
     { path: '/explain?name=a..b', says: /"a\.\.b" is no domain name/ },
     { path: `/explain?name=${'x'.repeat(64)}`, says: /is no domain name/ },
     { path: '/explain?name=a&type=B', says: /"B" is no record type/ },

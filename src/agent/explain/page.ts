@@ -25,7 +25,7 @@ export function explainPage(parts: ExplainParts): HttpPages {
 /** The question of a request, or what is wrong with it. */
 export function questionOf(query: URLSearchParams): AskedQuestion | string {
   const nameText = query.get('name')
-  if (nameText === null || nameText === '') return 'say which name: /explain?name=www.example.com&type=A'
+  if (nameText === null || nameText === '') return 'no name is given, such as name=www.example.com&type=A'
   const name = nameFromText(nameText)
   if (name === undefined) return `${shortened(nameText)} is no domain name`
   const typeText = query.get('type')
