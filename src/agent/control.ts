@@ -7,6 +7,7 @@ import type { Name, RelativeName } from '../dns/wire/name.ts'
 import type { Zone } from '../dns/zone/zone.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import type { Condition } from '../observe/probes.ts'
 import { nowMs } from './clock-and-chance.ts'
 import { zoneName } from './routes.ts'
 
@@ -71,4 +72,24 @@ export async function untilLocalSourceIsRead({ clusterset }: Config, zone: Zone)
   if (clusterset.source === 'kubernetes') return
   const waitEndsMs = nowMs() + SYNC_WAIT_MS
   while (zone.state === 'unsynced' && nowMs() < waitEndsMs) await sleep(SYNC_LOOK_MS)
+}
+
+/** Milliseconds that the zone has to be known before we take over from another agent, or have clients led to us; between two looks. */
+const ZONE_WAIT_MS = 10_000
+const ZONE_LOOK_MS = 20
+
+/** Waits, for a while, until the zone may be asked about any name. */
+export async function untilZoneIsKnown(zone: Zone, isOver: () => boolean): Promise<void> {
+  const endMs = nowMs() + ZONE_WAIT_MS
+  while (zone.state === 'unsynced' && nowMs() < endMs && !isOver()) await sleep(ZONE_LOOK_MS)
+}
+
+/** Whether the zone can answer, and from what. */
+export function zoneCondition(zone: Zone, controlPlane: ControlPlane | undefined): Condition {
+  const isFromSnapshot = controlPlane?.status().fromSnapshot === true
+  return {
+    name: 'zone-synced',
+    isMet: zone.state !== 'unsynced' || isFromSnapshot,
+    detail: isFromSnapshot ? 'from the snapshot file, not from the API server' : zone.state,
+  }
 }

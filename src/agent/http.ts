@@ -29,42 +29,69 @@ export interface NamedHttpListener {
 /** An address that our interface carries cannot be listened on before it is there. */
 export type HttpPlace = 'on the interface' | 'elsewhere'
 
-/** Opens those of one place, yielding each as soon as it listens: what failed second must not leave the first behind. */
-export async function* openAgentHttp(
-  config: Config,
-  where: HttpPlace,
-  parts: AgentHttpParts,
-): AsyncGenerator<NamedHttpListener> {
-  const { metrics, log } = parts
-  const open = async (what: string, text: string, pages: HttpPages): Promise<NamedHttpListener> => {
+/** Milliseconds that a scrape or a probe has to finish when everything else has stopped. */
+const DRAIN_MS = 500
+
+export class AgentHttp {
+  readonly #config: Config
+  readonly #parts: AgentHttpParts
+  readonly #open: NamedHttpListener[] = []
+
+  /** Addresses are those of `config`: a change of them waits for a restart. */
+  constructor(config: Config, parts: AgentHttpParts) {
+    this.#config = config
+    this.#parts = parts
+  }
+
+  get listeners(): readonly NamedHttpListener[] {
+    return this.#open
+  }
+
+  /** Opens those of one place. What was open before one failed stays so until the stop. */
+  async open(where: HttpPlace): Promise<void> {
+    const { metrics, health } = this.#config
+    if (this.#isAt(where, metrics.address))
+      await this.#listen('metrics', metrics.address, metricsPage(this.#parts.metrics))
+    if (this.#isAt(where, health.address)) await this.#listen('health', health.address, healthPages(this.#parts))
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#open.map(({ listener }) => listener.stop(DRAIN_MS)))
+  }
+
+  #isAt(where: HttpPlace, text: string): boolean {
+    const { host, listen } = this.#config
+    const isOnInterface = host.interface !== null && listen.addresses.includes(splitHostPort(text)!.address)
+    return isOnInterface === (where === 'on the interface')
+  }
+
+  async #listen(what: string, text: string, pages: HttpPages): Promise<void> {
+    const { log } = this.#parts
     const { address, port } = splitHostPort(text)!
     const listener = await openHttpListener(
-      { address, port, reusePort: config.host.stateDirectory !== null, purpose: what },
+      { address, port, reusePort: this.#config.host.stateDirectory !== null, purpose: what },
       pages,
       (path, error) => log.error('http-failed', { path, error: textOf(error) }),
     )
+    this.#open.push({ what, listener })
     log.info('http-listening', { what, address: listener.address, port: listener.port })
-    return { what, listener }
   }
-  const isHere = (text: string): boolean => {
-    const isOnInterface =
-      config.host.interface !== null && config.listen.addresses.includes(splitHostPort(text)!.address)
-    return isOnInterface === (where === 'on the interface')
+}
+
+function metricsPage(metrics: Metrics): HttpPages {
+  return {
+    '/metrics': restingPage(async () => ({
+      status: 200,
+      contentType: metrics.contentType,
+      body: await metrics.render(),
+    })),
   }
-  if (isHere(config.metrics.address)) {
-    yield await open('metrics', config.metrics.address, {
-      '/metrics': restingPage(async () => ({
-        status: 200,
-        contentType: metrics.contentType,
-        body: await metrics.render(),
-      })),
-    })
-  }
-  if (isHere(config.health.address)) {
-    yield await open('health', config.health.address, {
-      ...probePages({ alive: () => parts.alive(), ready: () => parts.ready() }),
-      // Pods may reach the probes; what is cached, and that it stays so, is not theirs to ask for.
-      ...localOnly({ ...cachePages(parts.cache), ...explainPage(parts.explain) }),
-    })
+}
+
+function healthPages(parts: AgentHttpParts): HttpPages {
+  return {
+    ...probePages({ alive: () => parts.alive(), ready: () => parts.ready() }),
+    // Pods may reach the probes; what is cached, and that it stays so, is not theirs to ask for.
+    ...localOnly({ ...cachePages(parts.cache), ...explainPage(parts.explain) }),
   }
 }

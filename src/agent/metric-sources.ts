@@ -25,14 +25,18 @@ export interface MetricParts {
   readonly recordCache: RecordCache
   readonly zone: Zone
   config(): Config
-  inForce(): { readonly hash: string; readonly appliedAtSeconds: number; readonly reloadsFailed: number }
+  /** `errors`: configurations and ConfigMaps that could not be used, in whole or in part. */
+  inForce(): {
+    readonly hash: string
+    readonly appliedAtSeconds: number
+    readonly reloadsFailed: number
+    readonly errors: number
+  }
   groups(): readonly FollowedGroup[]
   controlPlane(): ControlPlane | undefined
   servedZones(): readonly ServedZone[]
   searchSuffixShortCuts(): number
   host(): HostStatus
-  /** Configurations and ConfigMaps that could not be used, in whole or in part. */
-  configMapErrors(): number
   ownQueries(): OwnQueryCounts
   httpListeners(): readonly NamedHttpListener[]
 }
@@ -108,7 +112,7 @@ export function metricSources(parts: MetricParts): MetricSources {
       }
     },
     config: () => parts.inForce(),
-    setupErrors: () => ({ ...parts.host().errors, configmap: parts.configMapErrors() }),
+    setupErrors: () => ({ ...parts.host().errors, configmap: parts.inForce().errors }),
     ownQueries: () => parts.ownQueries(),
     fastPath: () => ({ ...parts.fastPath.status(), responses: parts.fastPath.traffic.map(responsesIn) }),
     host: () => {

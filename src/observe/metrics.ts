@@ -74,8 +74,9 @@ export function createMetrics(sources: MetricSources): Metrics {
     fastPath: sources.fastPath(),
     turns: turns.take(),
   })
-  let scrape = read()
-  for (const family of [...COREDNS_FAMILIES, ...OWN_FAMILIES]) register(family, registry, () => scrape)
+  // Not before the first scrape: the parts that are read may have to be made yet, some from these metrics.
+  let scrape: Scrape | undefined
+  for (const family of [...COREDNS_FAMILIES, ...OWN_FAMILIES]) register(family, registry, () => (scrape ??= read()))
   registerDefaults(registry)
 
   return {
