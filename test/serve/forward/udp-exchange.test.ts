@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { PORT_QUERIES_MAX, PORTS_MAX } from '../../../src/serve/forward/udp-exchange.ts'
+import { PORT_QUERIES_MAX, PORTS_MAX, UdpExchanger } from '../../../src/serve/forward/udp-exchange.ts'
 import { type OpenUdpSocket, openNodeSocket, openUdpSocket } from '../../../src/serve/forward/udp-socket.ts'
 import { until } from '../../common/until.ts'
 import { type AskedQuery, OPT, responseTo, SILENT } from '../../common/upstream.ts'
@@ -32,21 +32,6 @@ function behave(by: string, group: typeof anyGroup): void {
       // Chance may repeat itself now and then, but not as a habit.
       assert.ok(new Set(server.queries.map(({ clientPort }) => clientPort)).size > 30)
       assert.ok(new Set(server.queries.map(({ id }) => id)).size > 35)
-    })
-
-    test('share ports where they are many, never often, and not in turn', async (t) => {
-      const server = await upstream(t)
-      const asked = group(t, { upstreams: [server] })
-      const queries = PORTS_MAX + 400
-      await Promise.all(Array.from({ length: queries }, (_, i) => asked.forward(question(`q${i}.example`))))
-      const uses = new Map<number, number>()
-      for (const { clientPort } of server.queries) uses.set(clientPort, (uses.get(clientPort) ?? 0) + 1)
-      // The kernel may draw a number again that was given back meanwhile.
-      assert.ok(uses.size > 0.9 * PORTS_MAX, `${uses.size} ports`)
-      assert.ok(Math.max(...uses.values()) <= PORT_QUERIES_MAX)
-      // In turn, every port would have had two or three.
-      assert.ok(Math.max(...uses.values()) > 3, 'chance does not pick them evenly')
-      assert.equal(asked.status().mismatched, 0)
     })
 
     test('count a response that comes when nobody waits any more as late, not as forged', async (t) => {
@@ -217,3 +202,36 @@ function behave(by: string, group: typeof anyGroup): void {
     })
   })
 }
+
+suite('ports of queries over UDP', () => {
+  test('are new while queries are few, then picked by chance, and given up after a number of queries', () => {
+    const uses: number[] = []
+    let chance = 0
+    let isClosed = 0
+    const exchanger = new UdpExchanger(
+      { upstream: { address: '192.0.2.53', port: 53 }, randomCase: false },
+      {
+        counts: { mismatched: 0, malformed: 0, late: 0 },
+        nowMs: () => 0,
+        randomId: () => (chance = (Math.imul(chance, 1_103_515_245) + 12_345) >>> 0) >>> 16,
+        openSocket: () => {
+          const port = uses.push(0) - 1
+          return { send: () => void uses[port]!++, close: () => void isClosed++ }
+        },
+      },
+    )
+    const ask = (number: number) => {
+      for (let i = 0; i < number; i++) exchanger.open(question('www.example'), true, { exchangeEnded() {} }).abandon()
+    }
+    ask(PORTS_MAX)
+    assert.deepEqual(new Set(uses), new Set([1]))
+    ask(PORTS_MAX)
+    assert.equal(uses.length, PORTS_MAX)
+    assert.ok(new Set(uses).size > 2, 'in turn, each would have been used twice')
+    ask(100 * PORTS_MAX)
+    assert.equal(Math.max(...uses), PORT_QUERIES_MAX)
+    assert.ok(uses.length - isClosed <= PORTS_MAX)
+    exchanger.close(false)
+    assert.equal(isClosed, uses.length)
+  })
+})
