@@ -105,7 +105,7 @@ class Agent implements RunningAgent {
       log: this.#log,
       apply: (config) => this.#apply(config),
     })
-    this.#recordCache = new RecordCache(options.config.cache.maxBytes)
+    this.#recordCache = new RecordCache(options.config.cache.maxBytes, (key) => this.#fastPath.isAsked(key))
     this.#presence = new Presence(options.config, {
       log: this.#log,
       listening: () => this.listening,

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Config } from '../config/config.ts'
+import { type CacheKey, partsOfKey } from '../dns/cache/key.ts'
 import type { Name } from '../dns/wire/name.ts'
 import type { Query } from '../dns/wire/query.ts'
 import type { UpstreamQuestion } from '../dns/wire/upstream-query.ts'
@@ -113,6 +114,13 @@ export class AgentFastPath {
   /** The counters of each worker. */
   get traffic(): readonly TrafficCounters[] {
     return this.#batched?.pool.traffic ?? []
+  }
+
+  /** Whether a worker has answered a question of late with what the packet cache has of it. */
+  isAsked(key: CacheKey): boolean {
+    if (this.#batched === undefined) return false
+    const packet = this.peek(partsOfKey(key))
+    return packet !== undefined && packet.hits > 0 && packet.freshUntilSeconds > nowSeconds()
   }
 
   status(): FastPathStatus {

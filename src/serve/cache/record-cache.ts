@@ -3,7 +3,8 @@
  *
  * node-cache holds the values and forgets them when even their stale time is over; this file adds the bound. Eviction
  * is SIEVE: entries stand in the order they came, a hand walks from the oldest to the newest, an entry that was asked
- * for since the hand last passed stays and loses its mark, the first one without a mark goes. A flood of random names
+ * for since the hand last passed stays and loses its mark, the first one without a mark goes; one that the packet cache
+ * answers for counts as asked for. A flood of random names
  * therefore sweeps itself out and leaves the names the node keeps asking for. One insertion moves the hand at most
  * `HAND_STEPS_MAX` entries on, then takes what it stands on: the work of an insertion is bounded too.
  */
@@ -202,6 +203,7 @@ export const SWEEP_ENTRIES_MAX = 1_000
 export class RecordCache {
   readonly #store: NodeCache
   readonly #bytesMax: number
+  readonly #isAskedElsewhere: (key: CacheKey) => boolean
   #bytes = 0
   #positiveEntries = 0
   #entries = 0
@@ -216,9 +218,13 @@ export class RecordCache {
   readonly #walks = new Set<Walk>()
   readonly #sweeping: NodeJS.Timeout
 
-  /** `bytesMax`: what keys, messages and bookkeeping may take together. */
-  constructor(bytesMax: number) {
+  /**
+   * `bytesMax`: what keys, messages and bookkeeping may take together. `isAskedElsewhere`: whether somebody else has answered
+   * of late with what we gave him of a key, so that it was asked for and we did not see it.
+   */
+  constructor(bytesMax: number, isAskedElsewhere: (key: CacheKey) => boolean = () => false) {
     this.#bytesMax = bytesMax
+    this.#isAskedElsewhere = isAskedElsewhere
     this.#store = new NodeCache({ useClones: false, checkperiod: 0, deleteOnExpire: true })
     this.#store.on('del', (_key: string, slot: Slot) => this.#unlink(slot))
     this.#sweeping = setInterval(() => this.sweep(), SWEEP_MS).unref()
@@ -348,7 +354,7 @@ export class RecordCache {
 
   #evict(): void {
     let slot = this.#hand ?? this.#oldest
-    for (let step = 0; step < HAND_STEPS_MAX && slot?.isMarked === true; step++) {
+    for (let step = 0; step < HAND_STEPS_MAX && slot !== undefined && this.#isAskedFor(slot); step++) {
       slot.isMarked = false
       slot = slot.newer ?? this.#oldest
     }
@@ -357,6 +363,10 @@ export class RecordCache {
     this.#evictions++
     if (slot.kind !== 'positive') this.#negativeEvictions++
     this.#store.del(slot.key)
+  }
+
+  #isAskedFor(slot: Slot): boolean {
+    return slot.isMarked || this.#isAskedElsewhere(slot.key)
   }
 
   #unlink(slot: Slot): void {

@@ -38,6 +38,18 @@ suite('record cache', () => {
     )
   })
 
+  test('keeps through a flood what others answer for, and loses what nobody does', (t) => {
+    const keptOf = (isAnswered: boolean) => {
+      const cache = new RecordCache(128 * 1024, (key) => isAnswered && key === 'hot')
+      t.after(() => cache.close())
+      cache.keep(entry('hot'), 60)
+      for (let i = 0; i < 5_000; i++) cache.keep(entry(`random${i}`), 60)
+      return cache.peek('hot') !== undefined
+    }
+    assert.equal(keptOf(true), true)
+    assert.equal(keptOf(false), false)
+  })
+
   test('refuses an answer larger than its share instead of clearing itself for it', (t) => {
     const cache = new RecordCache(64 * 1024)
     t.after(() => cache.close())
