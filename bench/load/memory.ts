@@ -1,10 +1,11 @@
 // Question: where is each MiB of the agent's resident memory, and what do entries and a flood of misses add?
 //
-//   node bench/load/memory.ts [--names 10000] [--flood 300000] [--implementations mmsg,dgram] [--runs 1] [--settle 5]
+//   node bench/load/memory.ts [--names 10000] [--flood 300000] [--implementations mmsg,dgram] [--threads 1] [--runs 1] [--settle 12]
 //
-// Four states of one process after another: at rest (nothing was asked but whether it answers), with `names` cached names
-// (each asked for three times, so that the workers hold them too), after `flood` names that nobody asked for before, and some
-// seconds after that. Memory is the kernel's own account, /proc/PID/smaps, by what a mapping belongs to.
+// Three states of one process after another: at rest (nothing was asked but whether it answers), with `names` cached names
+// (each asked for three times, so that the workers hold them too), and after `flood` names that nobody asked for before; each
+// `settle` seconds later, so that the agent has looked twice whether there is something to give back. The last row of a process is
+// the most that it ever had. Memory is the kernel's own account, /proc/PID/smaps, by what a mapping belongs to, in MiB.
 
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,8 +20,9 @@ const { values } = parseArgs({
     names: { type: 'string', default: '10000' },
     flood: { type: 'string', default: '300000' },
     implementations: { type: 'string', default: 'mmsg,dgram' },
+    threads: { type: 'string', default: '1' },
     runs: { type: 'string', default: '1' },
-    settle: { type: 'string', default: '5' },
+    settle: { type: 'string', default: '12' },
   },
 })
 const [names, flood, runs] = [Number(values.names), Number(values.flood), Number(values.runs)]
@@ -84,7 +86,7 @@ console.log(`| ${head.join(' | ')} |\n|${' --- |'.repeat(head.length)}`)
 for (const implementation of values.implementations.split(',')) {
   for (let run = 0; run < runs; run++) {
     const upstream = await startUpstream()
-    const us = await startUs(upstream, 'tcp', { implementation })
+    const us = await startUs(upstream, 'tcp', { implementation, threads: Number(values.threads) })
     const tell = async (state: string) => {
       await sleep(settleMs)
       const { resident, threads, owners } = accountOf(us.pid)
@@ -96,9 +98,12 @@ for (const implementation of values.implementations.split(',')) {
       await tell('at rest')
       for (let pass = 0; pass < 3; pass++) await askFor(us, 'n', names, FILL_RATE)
       await tell(`${names} entries`)
-      await askFor(us, 'f', flood, 0)
-      await tell(`after ${flood} misses`)
-      console.log(`at most: ${us.residentMaxMiB().toFixed(1)} MiB`)
+      if (flood > 0) {
+        await askFor(us, 'f', flood, 0)
+        await tell(`after ${flood} misses`)
+      }
+      const others = OWNERS.map(() => '')
+      console.log(`| ${[implementation, 'at most', us.residentMaxMiB().toFixed(1), ...others, '', ''].join(' | ')} |`)
     } finally {
       await us.stop()
       await upstream.stop()
