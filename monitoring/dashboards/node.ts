@@ -244,10 +244,12 @@ export const NODE: Dashboard = {
         },
         {
           title: 'Workers',
-          description: 'Workers that serve UDP (0: the event loop does), and falls since the start; normally none.',
+          description:
+            'Workers that serve UDP, whether the event loop does so in their place while queries are few, falls since the start.',
           unit: 'short',
           queries: [
             { expr: 'nodelocal_mcs_udp_threads{$filter}', legend: 'workers' },
+            { expr: 'nodelocal_mcs_udp_direct{$filter}', legend: 'event loop' },
             { expr: 'nodelocal_mcs_worker_restarts_total{$filter}', legend: 'falls' },
           ],
         },
