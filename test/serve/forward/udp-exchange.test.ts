@@ -38,6 +38,7 @@ function behave(by: string, group: typeof anyGroup): void {
       const server = await upstream(t, { script: SILENT })
       const asked = group(t, { upstreams: [server], deadlineMs: 100 })
       assert.equal(gist(await asked.forward(question('www.example'))), 'timeout')
+      await until(() => server.queries.length > 0)
       server.queries[0]!.answer()
       await until(() => asked.status().late === 1)
       assert.equal(asked.status().mismatched, 0)
