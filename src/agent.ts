@@ -56,6 +56,9 @@ export interface RunningAgent {
 /** The part of the time to drain that upstreams have for what is under way; the rest is for telling the clients. */
 const UPSTREAMS_DRAIN_PART = 0.8
 
+/** The unit of RFC 7828. */
+const DECISECOND_MS = 100
+
 /** Milliseconds that standard output has to take the last lines. */
 const LOG_END_MS = 1_000
 
@@ -93,6 +96,8 @@ class Agent implements RunningAgent {
   #controlPlane: ControlPlane | undefined
   #endTakingOver: (() => void) | undefined
   #stopping: Promise<boolean> | undefined
+  /** Nobody takes the connections over: clients that can be told so are. */
+  #areConnectionsToEnd = false
 
   constructor(options: AgentOptions) {
     this.#version = options.version
@@ -141,7 +146,8 @@ class Agent implements RunningAgent {
       onPanic: (error, question) => panics.report(error, question),
       rotates: () => this.#config.cache.rotate,
       onResolved: (query, resolution, zoneLabel) => this.#fastPath.offer(query, resolution, zoneLabel),
-      keepaliveDeciseconds: Math.floor(options.config.tcp.idleTimeoutMs / 100),
+      keepaliveDeciseconds: () =>
+        this.#areConnectionsToEnd ? 0 : Math.floor(options.config.tcp.idleTimeoutMs / DECISECOND_MS),
     })
     this.#http = this.#newHttp()
   }
@@ -215,6 +221,7 @@ class Agent implements RunningAgent {
         run: async () => {
           hasSuccessor = await presence.untilSuccessor()
           if (hasSuccessor) this.#log.info('successor-ready', {})
+          this.#areConnectionsToEnd = !hasSuccessor
         },
       },
       // New flows go to kube-dns, or to the successor's sockets.

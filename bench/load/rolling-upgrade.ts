@@ -4,9 +4,13 @@
  * Ten times each, on a node in miniature (test/common/test-node.ts): a rolling upgrade and a graceful stop under 5,000 queries a second
  * of dnsperf, half of them over UDP and half over TCP; then SIGKILL and an immediate restart, seen by a client that asks every 10 ms.
  *
- *     node bench/load/rolling-upgrade.ts [nftables|iptables-nft|iptables-legacy] [REPETITIONS] [upgrade,stop,kill]
+ * `losses` repeats the stop with the packets captured in the client's namespace, and tells of each query over TCP that was not
+ * answered whether the client sent it before or after it had our end of the connection.
+ *
+ *     node bench/load/rolling-upgrade.ts [nftables|iptables-nft|iptables-legacy] [REPETITIONS] [upgrade,stop,kill,losses]
  */
 
+import { captureTcp } from '../../test/common/capture.ts'
 import { CLUSTER_IP, type KubeProxy, LINK_LOCAL, TestNode } from '../../test/common/test-node.ts'
 import { type LoadResult, startLoad } from '../../test/common/upgrade.ts'
 
@@ -67,6 +71,21 @@ try {
     for (let time = 1; time <= repetitions; time++) {
       const agent = await node.agent()
       say(`stop ${time}: ${await underLoad(async () => void (await agent.stop()))}`)
+    }
+  }
+  if (what.includes('losses')) {
+    for (let time = 1; time <= repetitions; time++) {
+      const agent = await node.agent()
+      const losses = await captureTcp(node)
+      const common = { address: CLUSTER_IP, queriesPerSecond: QUERIES_PER_SECOND, seconds: SECONDS }
+      const tcp = await startLoad(node, { transport: 'tcp', ...common })
+      await node.underLoad()
+      await agent.stop()
+      const { sent, lost } = await tcp.result
+      const { queries, beforeEnd, afterEnd, missed } = await losses()
+      say(
+        `losses ${time}: ${lost} of ${sent}; of ${queries} in the capture (${missed} packets missed) ${beforeEnd} were sent before our end arrived, ${afterEnd} after it`,
+      )
     }
   }
   if (what.includes('kill')) {

@@ -108,7 +108,7 @@ const slowPath = new SlowPath({
     throw error
   },
   rotates: () => false,
-  keepaliveDeciseconds: 100,
+  keepaliveDeciseconds: () => 100,
 })
 
 let number = 0

@@ -5,9 +5,11 @@
 
 import type { Config } from '../config/config.ts'
 import { type Converse, converse, type Execute, execute } from '../host/execute.ts'
-import { chooseIptablesVariant, chooseRules, hasInterface } from '../host/kube-proxy.ts'
+import { chooseIptablesVariant, chooseRules, hasInterface, type RulesChoice } from '../host/kube-proxy.ts'
 import { Link } from '../host/link.ts'
-import { type ClientEnd, NO_RULES, type Rules } from '../host/rules.ts'
+import { type ClientEnd, familyOfAddress, NO_RULES, type Rules, type RulesOptions } from '../host/rules.ts'
+import { CombinedRules } from '../host/rules-combined.ts'
+import { Fallback } from '../host/rules-fallback.ts'
 import { IptablesRules } from '../host/rules-iptables.ts'
 import { NftablesRules, removeTablesOfOthers } from '../host/rules-nftables.ts'
 import type { SetupErrorType, SetupProblem } from '../host/setup-problem.ts'
@@ -26,8 +28,10 @@ export interface HostStatus {
   /** undefined: not ours to set up. */
   readonly isInterfacePresent: boolean | undefined
   readonly areRulesPresent: boolean | undefined
+  /** undefined: there is none to be. */
+  readonly isFallbackPresent: boolean | undefined
   readonly backend: string
-  readonly repairs: Readonly<Record<'interface' | 'rules', number>>
+  readonly repairs: Readonly<Record<Thing, number>>
   readonly errors: Readonly<Record<string, number>>
 }
 
@@ -35,19 +39,20 @@ export interface HostStatus {
 const RETRY_MS = 500
 const RETRY_MS_MAX = 10_000
 
-type Thing = 'interface' | 'rules'
+type Thing = 'interface' | 'rules' | 'fallback'
 
 export class HostSetup {
   readonly #config: Config
   readonly #parts: HostSetupParts
   readonly #execute: Execute
   readonly #link: Link | undefined
-  readonly #present: Record<Thing, boolean> = { interface: false, rules: false }
-  readonly #wasPresent: Record<Thing, boolean> = { interface: false, rules: false }
-  readonly #repairs: Record<Thing, number> = { interface: 0, rules: 0 }
+  readonly #fallback: Fallback | undefined
+  readonly #present: Record<Thing, boolean> = { interface: false, rules: false, fallback: false }
+  readonly #wasPresent: Record<Thing, boolean> = { interface: false, rules: false, fallback: false }
+  readonly #repairs: Record<Thing, number> = { interface: 0, rules: 0, fallback: 0 }
   readonly #errors: Record<string, number> = {}
   /** What was last said of each, so that an error that stays is said once. */
-  readonly #said: Record<Thing, string> = { interface: '', rules: '' }
+  readonly #said: Record<Thing, string> = { interface: '', rules: '', fallback: '' }
   #rules: Rules | undefined
   #repair: NodeJS.Timeout | undefined
   /** Everything that changes the node goes through here, one after another. */
@@ -60,6 +65,11 @@ export class HostSetup {
     this.#execute = parts.execute ?? execute
     const { interface: name, interfaceType: type } = config.host
     this.#link = name === null ? undefined : new Link({ name, type, addresses: ownAddresses(config) }, this.#execute)
+    const { fallback: clusterIps } = config.host
+    if (clusterIps.length > 0) {
+      const addresses = addressesWithFallback(config)
+      this.#fallback = new Fallback({ addresses, clusterIps, port: config.listen.port }, this.#execute)
+    }
     if (config.host.rules === 'none') this.#rules = NO_RULES
   }
 
@@ -80,6 +90,7 @@ export class HostSetup {
     return {
       isInterfacePresent: this.#link === undefined ? undefined : this.#present.interface,
       areRulesPresent: this.hasRules ? this.#present.rules : undefined,
+      isFallbackPresent: this.#hasFallback ? this.#present.fallback : undefined,
       backend: this.#rules?.backend ?? 'none',
       repairs: this.#repairs,
       errors: this.#errors,
@@ -103,14 +114,17 @@ export class HostSetup {
   async ensureRules(isAlive: (instance: string) => boolean): Promise<boolean> {
     return await this.#inTurn(async () => {
       this.#rules ??= await this.#chooseRules()
-      if (this.#rules.backend === 'nftables') {
+      if (this.#rules.backend.startsWith('nftables')) {
         const { removed } = await removeTablesOfOthers(
           (id) => id === this.#parts.instance || isAlive(id),
           this.#execute,
         )
         if (removed.length > 0) this.#parts.log.info('rules-left-behind-removed', { removed })
       }
-      return await this.#ensure('rules')
+      const areThere = await this.#ensure('rules')
+      // Behind the rules: what they do not lead to us, it leads away.
+      if (areThere) await this.#ensureFallback()
+      return areThere
     })
   }
 
@@ -163,7 +177,8 @@ export class HostSetup {
   async #lookAfter(): Promise<void> {
     if (this.#link !== undefined) await this.#ensureInterface()
     await this.#inTurn(async () => {
-      if (!this.#isLeaving && this.#rules !== undefined) await this.#ensure('rules')
+      if (this.#isLeaving || this.#rules === undefined) return
+      if (await this.#ensure('rules')) await this.#ensureFallback()
     })
   }
 
@@ -171,8 +186,18 @@ export class HostSetup {
     return await this.#inTurn(async () => this.#isLeaving || (await this.#ensure('interface')))
   }
 
+  /** Without a switch that goes with us everything would be led away. */
+  get #hasFallback(): boolean {
+    return this.#fallback !== undefined && this.hasRules
+  }
+
+  async #ensureFallback(): Promise<void> {
+    if (this.#hasFallback) await this.#ensure('fallback')
+  }
+
   async #ensure(thing: Thing): Promise<boolean> {
-    const ensured = thing === 'interface' ? await this.#link!.ensure() : await this.#rules!.ensure()
+    const kept = { interface: this.#link, rules: this.#rules, fallback: this.#fallback }[thing]!
+    const ensured = await kept.ensure()
     if (ensured.kind === 'problem') {
       this.#fail(thing, ensured.problem)
       this.#present[thing] = false
@@ -193,26 +218,36 @@ export class HostSetup {
   }
 
   async #chooseRules(): Promise<Rules> {
+    const wanted = this.#config.host.rules
+    const choice = await this.#choice()
+    const rules = this.#rulesOf(choice)
+    this.#parts.log.info('rules-chosen', { wanted, backend: rules.backend, why: choice.why })
+    return rules
+  }
+
+  async #choice(): Promise<RulesChoice> {
+    const { rules } = this.#config.host
+    if (rules === 'auto') return await chooseRules({ execute: this.#execute, hasInterface })
+    const why = 'the configuration says so'
+    if (rules !== 'iptables') return { kind: rules, why }
+    return { kind: rules, variant: await chooseIptablesVariant(this.#execute), isLedByNftables: false, why }
+  }
+
+  #rulesOf(choice: RulesChoice): Rules {
     const { host, listen } = this.#config
     const options = { addresses: ownAddresses(this.#config), port: listen.port, notrack: host.notrack }
-    const choice =
-      host.rules === 'auto'
-        ? await chooseRules({ execute: this.#execute, hasInterface })
-        : host.rules === 'iptables'
-          ? { kind: host.rules, variant: await chooseIptablesVariant(this.#execute), why: 'the configuration says so' }
-          : { kind: host.rules, why: 'the configuration says so' }
-    const rules =
-      choice.kind === 'none'
-        ? NO_RULES
-        : choice.kind === 'iptables'
-          ? new IptablesRules(options, choice.variant, this.#execute)
-          : new NftablesRules(options, this.#parts.instance, {
-              execute: this.#execute,
-              converse: this.#parts.converse ?? converse,
-              wait: (milliseconds) => this.#parts.wait(milliseconds),
-            })
-    this.#parts.log.info('rules-chosen', { wanted: host.rules, backend: rules.backend, why: choice.why })
-    return rules
+    if (choice.kind !== 'iptables') return choice.kind === 'none' ? NO_RULES : this.#nftables(options)
+    if (!choice.isLedByNftables) return new IptablesRules(options, choice.variant, this.#execute)
+    const lettingIn = new IptablesRules({ ...options, notrack: false }, choice.variant, this.#execute)
+    return new CombinedRules(this.#nftables(options), lettingIn)
+  }
+
+  #nftables(options: RulesOptions): NftablesRules {
+    return new NftablesRules(options, this.#parts.instance, {
+      execute: this.#execute,
+      converse: this.#parts.converse ?? converse,
+      wait: (milliseconds) => this.#parts.wait(milliseconds),
+    })
   }
 
   #fail(thing: Thing, { type, text }: SetupProblem): void {
@@ -234,4 +269,11 @@ export function ownAddresses({ listen }: Config): string[] {
   return listen.addresses.filter(
     (address) => !['0.0.0.0', '::', '::1'].includes(address) && !address.startsWith('127.'),
   )
+}
+
+/** Those that are ours alone, and that the fallback leads to kube-dns when we do not answer. */
+export function addressesWithFallback(config: Config): string[] {
+  const { fallback } = config.host
+  const versions = new Set(fallback.map(familyOfAddress))
+  return ownAddresses(config).filter((address) => !fallback.includes(address) && versions.has(familyOfAddress(address)))
 }

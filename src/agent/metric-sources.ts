@@ -116,8 +116,8 @@ export function metricSources(parts: MetricParts): MetricSources {
     ownQueries: () => parts.ownQueries(),
     fastPath: () => ({ ...parts.fastPath.status(), responses: parts.fastPath.traffic.map(responsesIn) }),
     host: () => {
-      const { isInterfacePresent, areRulesPresent, backend, repairs } = parts.host()
-      return { isInterfacePresent, areRulesPresent, backend, repairs }
+      const { errors: _, ...host } = parts.host()
+      return host
     },
   }
 }

@@ -15,6 +15,8 @@ export interface OwnTarget {
   readonly transport: 'udp' | 'tcp'
   readonly address: string
   readonly port: number
+  /** Asked from loopback, which no rule leads away: for addresses that others may answer while we do not. */
+  readonly isFromLoopback?: boolean
 }
 
 export type OwnAnswer =
@@ -63,10 +65,11 @@ export async function sendQuery(
 }
 
 /** A UDP socket for `askOurselves`; the same source reaches the same socket of the server as long as there are as many. */
-export function openSource(address: string): UdpSocket {
+export function openSource({ address, isFromLoopback }: OwnTarget): UdpSocket {
   const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4')
   // Told to whoever waits; without a listener an ICMP error would end the process.
   socket.on('error', () => undefined)
+  if (isFromLoopback === true) socket.bind(0, loopback(address))
   return socket
 }
 
@@ -76,8 +79,13 @@ interface Asked {
   fail(why: string): void
 }
 
-function askOverUdp({ address, port }: OwnTarget, query: Buffer, source: UdpSocket | undefined): Asked {
-  const socket = source ?? openSource(address)
+function loopback(address: string): string {
+  return isIPv6(address) ? '::1' : '127.0.0.1'
+}
+
+function askOverUdp(target: OwnTarget, query: Buffer, source: UdpSocket | undefined): Asked {
+  const { address, port } = target
+  const socket = source ?? openSource(target)
   const { promise, resolve } = Promise.withResolvers<Buffer | string>()
   const onMessage = (message: Buffer): void => {
     // Answers to earlier queries of this source may come late.
@@ -97,9 +105,10 @@ function askOverUdp({ address, port }: OwnTarget, query: Buffer, source: UdpSock
   return { done, fail: resolve }
 }
 
-function askOverTcp({ address, port }: OwnTarget, query: Buffer): Asked {
+function askOverTcp({ address, port, isFromLoopback }: OwnTarget, query: Buffer): Asked {
   const { promise, resolve } = Promise.withResolvers<Buffer | string>()
-  const socket = connect({ host: address, port })
+  const from = isFromLoopback === true ? { localAddress: loopback(address) } : {}
+  const socket = connect({ host: address, port, ...from })
   let received = Buffer.alloc(0)
   socket.on('data', (chunk: Buffer) => {
     received = Buffer.concat([received, chunk])

@@ -18,10 +18,10 @@ import { OwnQueryCounters } from '../observe/own-query-counters.ts'
 import type { Condition } from '../observe/probes.ts'
 import { nowMs } from './clock-and-chance.ts'
 import { textOf } from './error-text.ts'
-import { HostSetup } from './host-setup.ts'
+import { addressesWithFallback, HostSetup } from './host-setup.ts'
 import type { ListeningOn } from './listeners.ts'
 import { liveness } from './liveness.ts'
-import { askOurselves } from './own-query.ts'
+import { askOurselves, type OwnTarget } from './own-query.ts'
 import { startWatchdog, type Watchdog } from './watchdog.ts'
 
 export interface PresenceParts {
@@ -286,9 +286,15 @@ export class Presence {
     return silent.flat()
   }
 
-  #targets(): ListeningOn[] {
+  #targets(): OwnTarget[] {
     const real = (address: string): string => (address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address)
-    return this.#parts.listening().map(({ transport, address, port }) => ({ transport, address: real(address), port }))
+    const withFallback = addressesWithFallback(this.#config)
+    return this.#parts.listening().map(({ transport, address, port }) => ({
+      transport,
+      address: real(address),
+      port,
+      isFromLoopback: withFallback.includes(address),
+    }))
   }
 
   #tellReadiness(): void {

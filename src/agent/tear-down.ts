@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts'
 import { execute } from '../host/execute.ts'
 import { instancesIn } from '../host/instances.ts'
 import { Link } from '../host/link.ts'
+import { removeFallback } from '../host/rules-fallback.ts'
 import { IptablesRules } from '../host/rules-iptables.ts'
 import { removeTablesOfOthers } from '../host/rules-nftables.ts'
 import type { SetupProblem } from '../host/setup-problem.ts'
@@ -35,8 +36,11 @@ export async function tearDown(config: Config, voice: Voice): Promise<boolean> {
   }
   const addresses = ownAddresses(config)
   if (rules !== 'none') {
-    const tables = await removeTablesOfOthers(() => false, execute)
-    tell(tables.removed, tables.problem, rules !== 'nftables')
+    // Nobody's fallback is of use when nobody leads to us, and without it the addresses are as unknown here as before.
+    for (const remove of [() => removeTablesOfOthers(() => false, execute), () => removeFallback(execute)]) {
+      const { removed, problem } = await remove()
+      tell(removed, problem, rules !== 'nftables')
+    }
     for (const variant of ['nft', 'legacy'] as const) {
       const { removed, problem } = await new IptablesRules(
         { addresses, port: config.listen.port, notrack },

@@ -50,9 +50,7 @@ parentPort?.on('message', (message: ToWatchdog) => {
 const watched: Watched[] = settings.targets.flatMap((target) => {
   // Each source reaches one of the sockets that share the port: with several, every one is looked at.
   const sources =
-    target.transport === 'udp'
-      ? Array.from({ length: settings.udpSources }, () => openSource(target.address))
-      : [undefined]
+    target.transport === 'udp' ? Array.from({ length: settings.udpSources }, () => openSource(target)) : [undefined]
   return sources.map((source) => ({ target, source, wellAtMs: performance.now(), why: '' }))
 })
 

@@ -21,6 +21,8 @@ export function contradictionsIn(value: unknown): Problem[] {
     ...connectionsCrossed(value),
     ...portsTwice(value),
     ...hostCrossed(value),
+    ...fallbackCrossed(value),
+    ...wildcardsCrossed(value),
     ...watchdogCrossed(value),
   ]
 }
@@ -140,6 +142,62 @@ function* hostCrossed(value: unknown): Generator<Problem> {
       path: ['host', 'stateDirectory'],
       text: 'is set while listen.port is 0: nobody can share a port that is chosen anew',
     }
+  }
+}
+
+/**
+ * A wildcard socket answers over UDP from whichever address routing chooses, which is right where the machine has one; and it cannot
+ * be told to leave what comes next to another agent.
+ */
+function* wildcardsCrossed(value: unknown): Generator<Problem> {
+  const hasInterface = (at(value, 'host', 'interface') ?? null) !== null
+  const isShared = (at(value, 'host', 'stateDirectory') ?? null) !== null
+  for (const [index, text] of strings(at(value, 'listen', 'addresses'))) {
+    if (!['0.0.0.0', '::'].includes(canonicalAddress(text) ?? text)) continue
+    const path = ['listen', 'addresses', index]
+    if (hasInterface) {
+      yield {
+        path,
+        text: `${text} with host.interface: responses over UDP would leave from another address than the one that was asked; name the addresses`,
+      }
+    }
+    if (isShared) {
+      yield {
+        path,
+        text: `${text} with host.stateDirectory: a wildcard cannot be handed over to the next agent without losing queries; name the addresses`,
+      }
+    }
+  }
+}
+
+/** What is led to the fallback when our rules do not lead it to us: without rules that would be everything. */
+function* fallbackCrossed(value: unknown): Generator<Problem> {
+  const fallback = [...strings(at(value, 'host', 'fallback'))].map(([, text]) => canonicalAddress(text) ?? text)
+  if (fallback.length === 0) return
+  const path = ['host', 'fallback']
+  const rules = textAt(value, 'none', 'host', 'rules')
+  if (rules === 'none' || rules === 'iptables') {
+    yield {
+      path,
+      text: `is set while host.rules is ${rules}: it needs auto or nftables, whose rules go when the agent is gone`,
+    }
+  }
+  if (at(value, 'host', 'notrack') === false) {
+    yield { path, text: 'is set while host.notrack is false: everything would go there' }
+  }
+  const isV6 = (text: string): boolean => text.includes(':')
+  if (fallback.length === 2 && isV6(fallback[0]!) === isV6(fallback[1]!)) {
+    yield { path, text: 'has two addresses of one IP version' }
+  }
+  for (const text of fallback) {
+    if (isUnownable(text)) yield { path, text: `${text} is no ClusterIP` }
+  }
+  const addresses = [...strings(at(value, 'listen', 'addresses') ?? ['127.0.0.1'])]
+    .map(([, text]) => canonicalAddress(text) ?? text)
+    .filter((text) => !isUnownable(text) && !fallback.includes(text))
+  for (const text of fallback) {
+    if (addresses.some((address) => isV6(address) === isV6(text))) continue
+    yield { path, text: `has ${text}, but no other listen address of that IP version is there to lead to it` }
   }
 }
 

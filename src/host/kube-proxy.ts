@@ -6,7 +6,13 @@ import type { IptablesVariant } from './rules-iptables.ts'
 
 export type RulesChoice =
   | { readonly kind: 'nftables' | 'none'; readonly why: string }
-  | { readonly kind: 'iptables'; readonly variant: IptablesVariant; readonly why: string }
+  | {
+      readonly kind: 'iptables'
+      readonly variant: IptablesVariant
+      /** iptables only lets in; what leads to us is nftables', which goes when we are gone. */
+      readonly isLedByNftables: boolean
+      readonly why: string
+    }
 
 export interface ChoiceParts {
   readonly execute: Execute
@@ -34,7 +40,15 @@ export async function chooseRules(parts: ChoiceParts): Promise<RulesChoice> {
   }
   for (const variant of ['nft', 'legacy'] as const) {
     if (await hasKubeProxyChains(variant, parts.execute)) {
-      return { kind: 'iptables', variant, why: `kube-proxy uses iptables-${variant} (its chains are there)` }
+      const why = `kube-proxy uses iptables-${variant} (its chains are there)`
+      return hasNft
+        ? {
+            kind: 'iptables',
+            variant,
+            isLedByNftables: true,
+            why: `${why}; nft works, and its rules go with the process`,
+          }
+        : { kind: 'iptables', variant, isLedByNftables: false, why }
     }
   }
   if (parts.hasInterface('cilium_host')) {
@@ -49,6 +63,7 @@ export async function chooseRules(parts: ChoiceParts): Promise<RulesChoice> {
     return {
       kind: 'iptables',
       variant,
+      isLedByNftables: false,
       why: `no rules of kube-proxy are here, nft does not work, iptables-${variant} does`,
     }
   return { kind: 'nftables', why: 'neither nft nor iptables works; nft will be tried again' }

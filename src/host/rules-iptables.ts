@@ -1,13 +1,14 @@
 /**
- * Rules in iptables and ip6tables: chains of our own, written with iptables-restore in one transaction per table, and jumps to
- * them from the built-in chains. `-w` waits for the lock of other programs.
+ * The rules of `rules.ts` in iptables and ip6tables: chains of our own, written with iptables-restore in one transaction per
+ * table, and jumps to them from the built-in chains. `-w` waits for the lock of other programs.
  *
  *    raw     PREROUTING, OUTPUT --port 53--> NODELOCAL-MCS-TO    to a listen address: NOTRACK
  *            OUTPUT ---from port 53--------> NODELOCAL-MCS-FROM  from a listen address: NOTRACK
  *    filter  INPUT, OUTPUT ----------------> the same names      ACCEPT
  *
- * Jumps of an older run, duplicates, and the rules of NodeLocal DNSCache for our addresses go in the same transaction. The
- * rules outlive a crash of this process: until the restart, clients are refused by the interface that is still there.
+ * Jumps of an older run, duplicates, and the rules of NodeLocal DNSCache for our addresses go in the same transaction, from
+ * `raw` also when nothing is to be written there. The rules outlive a crash of this process: until the restart, clients are
+ * refused by the interface that is still there.
  */
 
 import type { Execute, Execution } from './execute.ts'
@@ -67,10 +68,19 @@ export class IptablesRules implements Rules {
       const saved = await this.#save(family, table)
       if (saved.kind === 'problem') return saved
       const ours = ourLines(saved.text, this.#options)
+      const foreign = ours.filter((line) => NODE_LOCAL_DNS_CACHE.test(line)).length
+      if (!this.#isWritten(table)) {
+        if (ours.length === 0) continue
+        const problem = await this.#clear(family, table, ours)
+        if (problem !== undefined) return { kind: 'problem', problem }
+        changes.push(
+          `${ours.length} lines of ${TOOL[family]} ${table} removed, ${foreign} of them of NodeLocal DNSCache`,
+        )
+        continue
+      }
       if (ours.join('\n') === this.#asWritten.get(`${family} ${table}`)) continue
       const problem = await this.#write(family, table, saved.text, this.#chains(family, table, undefined))
       if (problem !== undefined) return { kind: 'problem', problem }
-      const foreign = ours.filter((line) => NODE_LOCAL_DNS_CACHE.test(line)).length
       const instead = foreign === 0 ? '' : ` instead of ${foreign} rules of NodeLocal DNSCache`
       changes.push(`${TOOL[family]} ${table}${instead}`)
     }
@@ -102,13 +112,7 @@ export class IptablesRules implements Rules {
         }
         const lines = ourLines(saved.text, this.#options)
         if (lines.length === 0) continue
-        const chains = [TO, FROM].filter((chain) => lines.some((line) => line.startsWith(`:${chain} `)))
-        const script = [
-          ...deletions(lines),
-          ...chains.map((chain) => `-F ${chain}`),
-          ...chains.map((chain) => `-X ${chain}`),
-        ]
-        const problem = await this.#restore(family, table, script)
+        const problem = await this.#clear(family, table, lines)
         if (problem !== undefined) return { removed, problem }
         removed.push(`${lines.length} lines of ${TOOL[family]} ${table}`)
       }
@@ -121,8 +125,23 @@ export class IptablesRules implements Rules {
   }
 
   #places(): { family: AddressFamily; table: Table }[] {
-    const tables = this.#options.notrack ? TABLES : (['filter'] as const)
-    return this.#families().flatMap((family) => tables.map((table) => ({ family, table })))
+    return this.#families().flatMap((family) => TABLES.map((table) => ({ family, table })))
+  }
+
+  /** Whether there is anything to say in a table. */
+  #isWritten(table: Table): boolean {
+    return table === 'filter' || this.#options.notrack
+  }
+
+  /** Takes away what `ourLines` found. */
+  async #clear(family: AddressFamily, table: Table, lines: readonly string[]): Promise<SetupProblem | undefined> {
+    const chains = [TO, FROM].filter((chain) => lines.some((line) => line.startsWith(`:${chain} `)))
+    const script = [
+      ...deletions(lines),
+      ...chains.map((chain) => `-F ${chain}`),
+      ...chains.map((chain) => `-X ${chain}`),
+    ]
+    return await this.#restore(family, table, script)
   }
 
   /** The rules of our chains; with `staying`, only those connections are led to us. */

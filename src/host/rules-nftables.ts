@@ -1,27 +1,22 @@
 /**
- * Rules in nftables: a table of our own, written in one transaction, owned by an `nft` that stays.
+ * The rules of `rules.ts` in nftables: a table of our own, written in one transaction, owned by an `nft` that stays.
  *
  * The kernel removes an owned table when its owner is gone, and the owner is gone when its standard input ends: so the rules
- * end with this process however it ends, and new flows go to kube-dns a moment after a crash. Others can read the table but
- * neither change nor flush it. Kernels before 5.12 know no owners; there the table is a plain one and outlives a crash.
+ * end with this process however it ends. Others can read the table but neither change nor flush it. Kernels before 5.12 know no
+ * owners; there the table is a plain one and outlives a crash.
  *
  * Each process has a table of its own, named after it: two that say the same say it once, and nobody removes another's.
  */
 
 import type { Conversation, Converse, Execute } from './execute.ts'
-import {
-  type AddressFamily,
-  addressesOfFamily,
-  type ClientEnd,
-  FAMILIES,
-  familyOfAddress,
-  type Rules,
-  type RulesOptions,
-} from './rules.ts'
+import { type AddressFamily, addressesOfFamily, FAMILIES, type Rules, type RulesOptions } from './rules.ts'
 import { type Ensured, problemOf, type SetupProblem } from './setup-problem.ts'
 
 /** Every table of ours begins with this; the rest is the instance that wrote it. */
 const TABLE_PREFIX = 'nodelocal_mcs_'
+
+/** But for this one, which no instance has for itself. */
+export const FALLBACK_TABLE = `inet ${TABLE_PREFIX}fallback`
 
 export interface NftablesParts {
   readonly execute: Execute
@@ -32,6 +27,9 @@ export interface NftablesParts {
 /** Looks at whether a transaction of the owner went through, and milliseconds between two. */
 const LOOKS_MAX = 150
 const LOOK_PAUSE_MS = 20
+
+/** Connections of clients that begin while we linger; those beyond it are still ours. */
+const LED_AWAY_MAX = 131_072
 
 const NO_OWNERS = /not supported|unexpected string, expecting|unknown.*flag|unexpected owner/i
 
@@ -65,9 +63,10 @@ export class NftablesRules implements Rules {
     return problem === undefined ? { kind: 'present', changes: [`table ${this.#table}`] } : { kind: 'problem', problem }
   }
 
-  async release(connections: readonly ClientEnd[]): Promise<SetupProblem | undefined> {
+  /** Needs nobody's connections: they are those that began before. */
+  async release(): Promise<SetupProblem | undefined> {
     if (this.#asWritten === undefined || !this.#options.notrack) return undefined
-    return await this.#write(lingeringChains(this.#options, connections))
+    return await this.#write(lingeringChains(this.#options))
   }
 
   async remove(): Promise<{ removed: readonly string[]; problem: SetupProblem | undefined }> {
@@ -149,11 +148,15 @@ export async function removeTablesOfOthers(
   const instances = [...listed.stdout.matchAll(new RegExp(`^table inet ${TABLE_PREFIX}(\\w+)`, 'gm'))].map(
     (match) => match[1]!,
   )
-  const tables = instances.filter((instance) => !isAlive(instance)).map((instance) => `inet ${TABLE_PREFIX}${instance}`)
+  const tables = instances
+    .filter((instance) => !isAlive(instance))
+    .map((instance) => `inet ${TABLE_PREFIX}${instance}`)
+    .filter((table) => table !== FALLBACK_TABLE)
   return await deleteTables(tables, execute)
 }
 
-async function deleteTables(
+/** Those that are there; says which. */
+export async function deleteTables(
   tables: readonly string[],
   execute: Execute,
 ): Promise<{ removed: readonly string[]; problem: SetupProblem | undefined }> {
@@ -181,19 +184,28 @@ function untrackedChains(options: RulesOptions): string {
   return `${sets(options)} ${PREROUTING} ${to.join(' ')} }; ${OUTPUT} ${to.join(' ')} ${fromUs(options)} };`
 }
 
-/** Only what belongs to open connections is ours still, and everything that we say. */
-function lingeringChains(options: RulesOptions, connections: readonly ClientEnd[]): string {
+/**
+ * Only what belongs to connections that are there is ours still, and everything that we say. Which those are the packets tell
+ * themselves: a connection that begins from now on is remembered as led away, in the moment of its first packet. A list of those
+ * that we know would be old when the kernel gets it, and one that began meanwhile would be torn from us in its middle.
+ */
+function lingeringChains(options: RulesOptions): string {
   const families = familiesOf(options)
-  const staying = families.map((family) => {
-    const ends = connections.filter(({ address }) => familyOfAddress(address) === family)
-    const elements = ends.map(({ address, port }) => `${address} . ${port}`).join(', ')
-    return `set connections_${family} { type ${TYPES[family]} . inet_service;${elements === '' ? '' : ` elements = { ${elements} };`} };`
-  })
-  const to = families.map(
+  const ledAway = families.map(
     (family) =>
-      `${SAYS[family]} daddr @addresses_${family} tcp dport ${options.port} ${SAYS[family]} saddr . tcp sport @connections_${family} notrack;`,
+      `set led_away_${family} { type ${TYPES[family]} . inet_service; size ${LED_AWAY_MAX}; flags dynamic; };`,
   )
-  return `${sets(options)} ${staying.join(' ')} ${PREROUTING} ${to.join(' ')} }; ${OUTPUT} ${to.join(' ')} ${fromUs(options)} };`
+  const to = families.map((family) => {
+    const ip = SAYS[family]
+    const ours = `${ip} daddr @addresses_${family} tcp dport ${options.port}`
+    const client = `${ip} saddr . tcp sport`
+    return [
+      `${ours} tcp flags & (syn | ack) == syn add @led_away_${family} { ${client} } accept;`,
+      `${ours} ${client} @led_away_${family} accept;`,
+      `${ours} notrack;`,
+    ].join(' ')
+  })
+  return `${sets(options)} ${ledAway.join(' ')} ${PREROUTING} ${to.join(' ')} }; ${OUTPUT} ${fromUs(options)} ${to.join(' ')} };`
 }
 
 function familiesOf({ addresses }: RulesOptions): AddressFamily[] {

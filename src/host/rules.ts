@@ -4,6 +4,14 @@
  * packets skip the NAT with which kube-proxy leads the ClusterIP away, so they reach the interface that we made.
  *
  *    untouched --ensure--> led to us --release--> new flows led away, old ones still ours --remove--> untouched
+ *
+ * | file             | in                          | goes with the process | lets through INPUT |
+ * | ---------------- | --------------------------- | --------------------- | ------------------ |
+ * | rules-nftables   | a table of our own          | yes (Linux 5.12)      | no                 |
+ * | rules-iptables   | chains in raw and filter    | no                    | yes                |
+ * | rules-combined   | that table, chains in filter| yes (Linux 5.12)      | yes                |
+ *
+ * `rules-fallback` leads what we do not take to kube-dns, at addresses that kube-proxy knows nothing of.
  */
 
 import type { Ensured, SetupProblem } from './setup-problem.ts'
@@ -31,7 +39,8 @@ export interface Rules {
   ensure(): Promise<Ensured>
   /**
    * Leads new flows away and leaves open connections, and all our responses, as they were: a response that was tracked would
-   * begin an entry that leads the client's next query straight back to us.
+   * begin an entry that leads the client's next query straight back to us. `connections`: those that are open, for rules that
+   * cannot see by themselves which began before.
    */
   release(connections: readonly ClientEnd[]): Promise<SetupProblem | undefined>
   /** Idempotent; says what was there. */

@@ -52,6 +52,8 @@ interface SocketCalls {
   bind(descriptor: number, address: Uint8Array, length: number): number
   sendmsg(descriptor: number, message: Uint8Array, flags: number): number
   recvmsg(descriptor: number, message: Uint8Array, flags: number): number
+  recv(descriptor: number, bytes: Uint8Array, length: number, flags: number): number
+  shutdown(descriptor: number, how: number): number
   close(descriptor: number): number
   exit(code: number): number
   readonly filterOctets: number
@@ -269,7 +271,7 @@ function libc(): SocketCalls {
   koffi = require('koffi') as Koffi
   const filterOctets = koffi.sizeof(koffi.struct('sock_fprog', { len: 'uint16', filter: 'void *' }))
   const library = koffi.load(null)
-  const [connect, setsockopt, setFilter, socket, bind, sendmsg, recvmsg, close, exit] = [
+  const [connect, setsockopt, setFilter, socket, bind, sendmsg, recvmsg, recv, shutdown, close, exit] = [
     library.func('int connect(int descriptor, const uint8_t *address, uint32_t length)'),
     library.func('int setsockopt(int descriptor, int level, int option, const uint8_t *value, uint32_t length)'),
     library.func('int setsockopt(int descriptor, int level, int option, const sock_fprog *program, uint32_t length)'),
@@ -277,10 +279,12 @@ function libc(): SocketCalls {
     library.func('int bind(int descriptor, const uint8_t *address, uint32_t length)'),
     library.func('long sendmsg(int descriptor, const uint8_t *message, int flags)'),
     library.func('long recvmsg(int descriptor, uint8_t *message, int flags)'),
+    library.func('long recv(int descriptor, uint8_t *bytes, size_t length, int flags)'),
+    library.func('int shutdown(int descriptor, int how)'),
     library.func('int close(int descriptor)'),
     library.func('int _exit(int code)'),
   ]
-  calls = { connect, setsockopt, setFilter, socket, bind, sendmsg, recvmsg, close, exit, filterOctets }
+  calls = { connect, setsockopt, setFilter, socket, bind, sendmsg, recvmsg, recv, shutdown, close, exit, filterOctets }
   return calls
 }
 
@@ -317,6 +321,25 @@ export function sendMessage(descriptor: number, message: Uint8Array, flags: numb
 /** Fills what the `struct msghdr` points to. */
 export function receiveMessage(descriptor: number, message: Uint8Array, flags: number): number {
   return check('recvmsg', libc().recvmsg(descriptor, message, flags))
+}
+
+const MSG_PEEK = 2
+const SHUT_WR = 1
+const peeked = Buffer.allocUnsafeSlow(1)
+
+/** Whether there is something to read from a connected socket; the end of what the other side sends is nothing. */
+export function hasUnread(descriptor: number): boolean {
+  try {
+    return check('recv', libc().recv(descriptor, peeked, 1, MSG_PEEK | MSG_DONTWAIT)) > 0
+  } catch (error) {
+    if (error instanceof SyscallError && error.code === 'EAGAIN') return false
+    throw error
+  }
+}
+
+/** Tells the other side that nothing more will come; what it sends can still be read. */
+export function endSending(descriptor: number): void {
+  check('shutdown', libc().shutdown(descriptor, SHUT_WR))
 }
 
 export function closeDescriptor(descriptor: number): void {

@@ -51,9 +51,11 @@ export interface HostSnapshot {
   /** undefined: not ours to set up. */
   readonly isInterfacePresent: boolean | undefined
   readonly areRulesPresent: boolean | undefined
-  /** `nftables`, `iptables-nft`, `iptables-legacy`, `none`. */
+  /** undefined: there is none to be. */
+  readonly isFallbackPresent: boolean | undefined
+  /** `nftables`, `iptables-nft`, `iptables-legacy`, `nftables+iptables-nft` and so on, `none`. */
   readonly backend: string
-  /** Times that something missing was put back: `interface`, `rules`. */
+  /** Times that something missing was put back: `interface`, `rules`, `fallback`. */
   readonly repairs: Counts
 }
 

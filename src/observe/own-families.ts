@@ -177,6 +177,9 @@ export const OWN_FAMILIES: readonly Family[] = [
       ? []
       : [{ labels: { backend: host.backend }, value: host.areRulesPresent ? 1 : 0 }],
   ),
+  gauge('nodelocal_mcs_fallback_present', '1 while clients would be led to kube-dns without us.', [], ({ host }) =>
+    host.isFallbackPresent === undefined ? [] : only(host.isFallbackPresent ? 1 : 0),
+  ),
   counter('nodelocal_mcs_host_repairs_total', 'Times that something missing was put back.', ['what'], ({ host }) =>
     byKey('what', host.repairs),
   ),

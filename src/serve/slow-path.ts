@@ -65,8 +65,8 @@ export interface SlowPathParts {
   rotates(): boolean
   /** Told of every answer that was found, before it is sent. */
   onResolved?(query: Query, resolution: Resolution, zoneLabel: string): void
-  /** Idle time-out that a TCP client is told, in units of 100 ms. */
-  readonly keepaliveDeciseconds: number
+  /** Idle time-out that a TCP client is told now, in units of 100 ms; 0 asks it to end the connection (RFC 7828 section 3.4). */
+  keepaliveDeciseconds(): number
 }
 
 const NO_WHOLE_ANSWER: readonly ExtendedError[] = [
@@ -90,11 +90,9 @@ interface Departure {
 export class SlowPath {
   readonly #parts: SlowPathParts
   #rotation = 0
-  readonly #tcpLimits: ResponseLimits
 
   constructor(parts: SlowPathParts) {
     this.#parts = parts
-    this.#tcpLimits = { octetsMax: TCP_OCTETS_MAX, keepaliveDeciseconds: parts.keepaliveDeciseconds }
   }
 
   /** The handler of every listener. Throws nothing: what escaped from here would end the process, and the node's DNS with it. */
@@ -218,7 +216,7 @@ export class SlowPath {
   #limitsOf(arrival: Arrival, query: Query): ResponseLimits {
     return arrival.transport === Transport.Udp
       ? { octetsMax: udpOctetsMax(query.edns), keepaliveDeciseconds: undefined }
-      : this.#tcpLimits
+      : { octetsMax: TCP_OCTETS_MAX, keepaliveDeciseconds: this.#parts.keepaliveDeciseconds() }
   }
 
   #log(

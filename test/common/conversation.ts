@@ -105,7 +105,7 @@ class Stage {
         throw error
       },
       rotates: () => settings['rotate'] === 'on',
-      keepaliveDeciseconds: 100,
+      keepaliveDeciseconds: () => 100,
     })
   }
 

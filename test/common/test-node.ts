@@ -46,8 +46,11 @@ export interface AgentOptions {
   readonly under?: readonly string[]
 }
 
-const START_MS = 20_000
+const START_MS = 60_000
 const STOP_MS = 30_000
+
+/** Seconds after which nobody is taken to answer. */
+const ANSWER_SECONDS = 3
 
 /** Why a suite cannot have a node here; false when it can. */
 export function skipWithoutNode(): string | false {
@@ -171,7 +174,16 @@ export class TestNode {
     const ask = async (...question: string[]) => {
       const how = transport === 'udp' ? ['+notcp', '+ignore'] : ['+tcp']
       try {
-        return await this.in(where, 'dig', `@${address}`, ...how, '+tries=1', '+time=1', '+noedns', ...question)
+        return await this.in(
+          where,
+          'dig',
+          `@${address}`,
+          ...how,
+          '+tries=1',
+          `+time=${ANSWER_SECONDS}`,
+          '+noedns',
+          ...question,
+        )
       } catch (error) {
         return (error as { stdout: string }).stdout
       }
@@ -193,6 +205,11 @@ export class TestNode {
       .join('\n')
       .split('\n')
       .filter((line) => / (s|d)port=53 /.test(line) && ours.some((address) => line.includes(`=${address} `)))
+  }
+
+  /** Links and rules of the node, whoever made them. */
+  async leftBehind(): Promise<string> {
+    return await this.shell('node', 'ip link; nft list ruleset; iptables-legacy-save; ip6tables-legacy-save')
   }
 
   /** Until a load has begun to arrive: the counters of the pod's link say so. */
@@ -246,6 +263,9 @@ export class TestNode {
       await run('ip', ['-n', name, 'route', 'add', 'default', 'via', `10.77.${net}.1`])
       await run('ip', ['-n', name, '-6', 'route', 'add', 'default', 'via', `fd77:${net}::1`])
     }
+    // As every node has one: without it a program on the node is told at once that there is no way, before any rule is asked.
+    for (const family of ['-4', '-6'])
+      await run('ip', ['-n', node, family, 'route', 'add', 'default', 'dev', `v2o${id}`])
   }
 
   async #startKubeDns(): Promise<void> {

@@ -141,6 +141,30 @@ const cases = [
     ],
   },
   {
+    promise: 'wildcards where the address matters that a response leaves from',
+    text: 'host: { interface: a, stateDirectory: /run/x }\nlisten: { addresses: [169.254.20.10, "0.0.0.0"] }',
+    problems: [
+      'c.yaml:2: listen.addresses[1] 0.0.0.0 with host.interface: responses over UDP would leave from another address than the one that was asked; name the addresses',
+      'c.yaml:2: listen.addresses[1] 0.0.0.0 with host.stateDirectory: a wildcard cannot be handed over to the next agent without losing queries; name the addresses',
+    ],
+  },
+  {
+    promise: 'a fallback that would take everything, or nothing',
+    text: 'host: { interface: a, rules: iptables, notrack: false, fallback: [10.96.0.10, "::1"] }\nlisten: { addresses: [10.96.0.10] }',
+    problems: [
+      'c.yaml:1: host.fallback is set while host.rules is iptables: it needs auto or nftables, whose rules go when the agent is gone',
+      'c.yaml:1: host.fallback is set while host.notrack is false: everything would go there',
+      'c.yaml:1: host.fallback ::1 is no ClusterIP',
+      'c.yaml:1: host.fallback has 10.96.0.10, but no other listen address of that IP version is there to lead to it',
+      'c.yaml:1: host.fallback has ::1, but no other listen address of that IP version is there to lead to it',
+    ],
+  },
+  {
+    promise: 'a fallback of two addresses of one IP version',
+    text: 'host: { interface: a, rules: auto, fallback: [10.96.0.10, 10.96.0.11] }\nlisten: { addresses: [169.254.20.10] }',
+    problems: ['c.yaml:1: host.fallback has two addresses of one IP version'],
+  },
+  {
     promise: 'a watchdog that hardly looks before it ends the process',
     text: 'watchdog: { intervalMs: 2000, deadlineMs: 3000 }',
     problems: ['c.yaml:1: watchdog.deadlineMs is 3000, less than three times intervalMs, which is 2000'],
@@ -207,6 +231,7 @@ suite('config', () => {
           interfaceType: 'dummy',
           rules: 'none',
           notrack: true,
+          fallback: [],
           repairSeconds: 10,
           stateDirectory: null,
         },

@@ -50,7 +50,7 @@ function slowPath(onPanic: (error: unknown) => void): SlowPath {
     nowSeconds: () => 0,
     onPanic,
     rotates: () => true,
-    keepaliveDeciseconds: 100,
+    keepaliveDeciseconds: () => 100,
   })
 }
 

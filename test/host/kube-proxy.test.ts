@@ -43,8 +43,14 @@ const cases: readonly {
     why: /uses nftables/,
   },
   {
-    promise: 'iptables-nft beside its chains',
+    promise: 'nftables to lead and iptables-nft to let in beside its chains',
     commands: { 'nft list tables': NOTHING, 'iptables-nft-save -t mangle': canary },
+    kind: 'nftables+iptables-nft',
+    why: /uses iptables-nft .*; nft works, and its rules go with the process/,
+  },
+  {
+    promise: 'iptables-nft alone where nft is not installed',
+    commands: { 'iptables-nft-save -t mangle': canary },
     kind: 'iptables-nft',
     why: /uses iptables-nft/,
   },
@@ -92,7 +98,8 @@ suite('auto chooses', () => {
   for (const { promise, commands, interfaces = [], kind, why } of cases) {
     test(promise, async () => {
       const choice = await chooseRules({ execute: host(commands), hasInterface: (name) => interfaces.includes(name) })
-      assert.equal(choice.kind === 'iptables' ? `iptables-${choice.variant}` : choice.kind, kind)
+      const leading = choice.kind === 'iptables' && choice.isLedByNftables ? 'nftables+' : ''
+      assert.equal(choice.kind === 'iptables' ? `${leading}iptables-${choice.variant}` : choice.kind, kind)
       assert.match(choice.why, why)
     })
   }

@@ -20,19 +20,34 @@ const ADDRESSES = [LINK_LOCAL, CLUSTER_IP, LINK_LOCAL_V6, CLUSTER_IP_V6]
 const LINK_LOCALS = [LINK_LOCAL, LINK_LOCAL_V6]
 const CLUSTER_IPS = [CLUSTER_IP, CLUSTER_IP_V6]
 
-const nodes: readonly { kubeProxy: KubeProxy; rules: 'auto' | 'nftables'; backend: string }[] = [
-  { kubeProxy: 'iptables-nft', rules: 'auto', backend: 'iptables-nft' },
-  { kubeProxy: 'iptables-legacy', rules: 'auto', backend: 'iptables-legacy' },
-  { kubeProxy: 'nftables', rules: 'auto', backend: 'nftables' },
+/** A ClusterIP of each IP version. */
+const FALLBACK = [CLUSTER_IP, CLUSTER_IP_V6]
+
+interface NodeCase {
+  readonly kubeProxy: KubeProxy
+  readonly rules: 'auto' | 'nftables' | 'iptables'
+  readonly fallback: readonly string[]
+  readonly backend: string
+}
+
+const nodes: readonly NodeCase[] = [
+  { kubeProxy: 'nftables', rules: 'auto', fallback: FALLBACK, backend: 'nftables' },
+  { kubeProxy: 'iptables-nft', rules: 'auto', fallback: FALLBACK, backend: 'nftables+iptables-nft' },
+  { kubeProxy: 'iptables-legacy', rules: 'auto', fallback: FALLBACK, backend: 'nftables+iptables-legacy' },
   // The hooks of the kernel are the same ones: untracked is untracked.
-  { kubeProxy: 'iptables-legacy', rules: 'nftables', backend: 'nftables' },
+  { kubeProxy: 'iptables-legacy', rules: 'nftables', fallback: [], backend: 'nftables' },
+  { kubeProxy: 'iptables-nft', rules: 'iptables', fallback: [], backend: 'iptables-nft' },
+  { kubeProxy: 'iptables-legacy', rules: 'iptables', fallback: [], backend: 'iptables-legacy' },
 ]
 
-for (const { kubeProxy, rules, backend } of nodes) {
-  suite(`a node whose kube-proxy uses ${kubeProxy}, rules: ${rules}`, { skip: skipWithoutNode() }, () => {
+for (const { kubeProxy, rules, fallback, backend } of nodes) {
+  const where = `${kubeProxy}, rules: ${rules}${fallback.length === 0 ? '' : ', with a fallback'}`
+  const endsWithProcess = backend.startsWith('nftables')
+  const hasFallback = fallback.length > 0
+  suite(`a node whose kube-proxy uses ${where}`, { skip: skipWithoutNode() }, () => {
     let node: TestNode
     let agent: NodeAgent
-    const options = () => ({ config: node.config({ host: { rules } }) })
+    const options = () => ({ config: node.config({ host: { rules, fallback } }) })
 
     /** Over both transports, all at once. */
     const assertAnswerer = async (addresses: readonly string[], wanted: Answerer, where: 'pod' | 'node' = 'pod') => {
@@ -58,7 +73,7 @@ for (const { kubeProxy, rules, backend } of nodes) {
     test(`leads every address and transport to the agent when it is ready, with rules of ${backend}`, async () => {
       agent = await node.agent(options())
       const why = rules === 'auto' ? 'kube-proxy uses' : 'the configuration says so'
-      assert.match(agent.output(), new RegExp(`"backend":"${backend}".*${why}`))
+      assert.match(agent.output(), new RegExp(`"backend":"${backend.replace('+', '\\+')}".*${why}`))
       await assertAnswerer(ADDRESSES, 'agent')
       await assertAnswerer(ADDRESSES, 'agent', 'node')
     })
@@ -86,10 +101,15 @@ for (const { kubeProxy, rules, backend } of nodes) {
     })
 
     test('keeps its rules, or puts them back, when somebody flushes all there are', async () => {
-      const flush =
-        backend === 'nftables'
-          ? `nft flush ruleset; ${kubeProxy === 'nftables' ? 'nft -f "$0"' : ':'}`
-          : `for f in iptables ip6tables; do for t in raw filter; do $f-${backend.slice(9)} -t $t -F; done; done`
+      const variant = /iptables-(\w+)/.exec(backend)?.[1]
+      const flush = [
+        // Those of the fallback, too; what an owner has stays.
+        ...(endsWithProcess && kubeProxy === 'nftables' ? ['nft flush ruleset; nft -f "$0"'] : []),
+        ...(hasFallback && kubeProxy !== 'nftables' ? ['nft delete table inet nodelocal_mcs_fallback'] : []),
+        ...(variant === undefined
+          ? []
+          : [`for f in iptables ip6tables; do for t in raw filter; do $f-${variant} -t $t -F; done; done`]),
+      ].join('\n')
       await node.in('node', 'sh', '-ec', flush, `${node.directory}/kube-proxy.nft`)
       await until(
         async () => (await node.answerer(CLUSTER_IP, 'udp')) === 'agent',
@@ -97,16 +117,17 @@ for (const { kubeProxy, rules, backend } of nodes) {
         () => agent.output(),
       )
       await assertAnswerer(ADDRESSES, 'agent')
+      if (hasFallback) await agent.untilSaid('"event":"fallback-repaired"')
     })
 
-    test('leads the ClusterIP back to kube-dns at a stop, and leaves nothing', async () => {
+    test(`leads the ClusterIP back to kube-dns at a stop, and leaves nothing${hasFallback ? ' but the fallback' : ''}`, async () => {
       assert.equal(await agent.stop(), 0, agent.output())
       await assertAnswerer(CLUSTER_IPS, 'kube-dns')
-      await assertAnswerer(LINK_LOCALS, 'nobody')
-      assert.doesNotMatch(
-        await node.shell('node', 'ip link; nft list ruleset; iptables-legacy-save; ip6tables-legacy-save'),
-        /nodelocal/i,
-      )
+      await assertAnswerer(LINK_LOCALS, hasFallback ? 'kube-dns' : 'nobody')
+      if (hasFallback) await assertAnswerer(ADDRESSES, 'kube-dns', 'node')
+      const left = await node.leftBehind()
+      assert.equal(/table inet nodelocal_mcs_fallback/.test(left), hasFallback)
+      assert.doesNotMatch(left.replaceAll('nodelocal_mcs_fallback', ''), /nodelocal/i)
     })
 
     test('after SIGKILL a client is refused, or answered by kube-dns where the rules end with the process; a restart takes over again', async () => {
@@ -117,25 +138,23 @@ for (const { kubeProxy, rules, backend } of nodes) {
         5_000,
         () => 'silence',
       )
-      await assertAnswerer(CLUSTER_IPS, backend === 'nftables' ? 'kube-dns' : 'refused')
-      await assertAnswerer(LINK_LOCALS, 'refused')
+      await assertAnswerer(CLUSTER_IPS, endsWithProcess ? 'kube-dns' : 'refused')
+      await assertAnswerer(LINK_LOCALS, hasFallback ? 'kube-dns' : 'refused')
+      if (endsWithProcess) await assertAnswerer(hasFallback ? ADDRESSES : CLUSTER_IPS, 'kube-dns', 'node')
       agent = await node.agent(options())
       await assertAnswerer(ADDRESSES, 'agent')
     })
 
     test('teardown leaves a running agent alone, undoes what a dead one left, and may be repeated', async () => {
-      const refused = await node.teardown()
+      const refused = await node.teardown(options().config)
       assert.deepEqual([refused.code, /an agent is running/.test(refused.output)], [1, true], refused.output)
       await agent.kill()
       for (let time = 0; time < 2; time++) {
-        const done = await node.teardown()
+        const done = await node.teardown(options().config)
         assert.equal(done.code, 0, done.output)
       }
       await assertAnswerer(CLUSTER_IPS, 'kube-dns')
-      assert.doesNotMatch(
-        await node.shell('node', 'ip link; nft list ruleset; iptables-legacy-save; ip6tables-legacy-save'),
-        /nodelocal/i,
-      )
+      assert.doesNotMatch(await node.leftBehind(), /nodelocal/i)
     })
   })
 }

@@ -69,6 +69,7 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
     host: () => ({
       isInterfacePresent: true,
       areRulesPresent: true,
+      isFallbackPresent: true,
       backend: 'nftables',
       repairs: { interface: 0, rules: 1 },
     }),

@@ -100,7 +100,7 @@ function bothPaths(settings: { readonly negative?: boolean; readonly prefetch?: 
     onPanic: fails,
     rotates: () => fast.rotates,
     onResolved: (query, resolution, zoneLabel) => fast.filler.offer(query, resolution, zoneLabel),
-    keepaliveDeciseconds: 100,
+    keepaliveDeciseconds: () => 100,
   })
   const askSlowly = (message: Uint8Array): Uint8Array | undefined => {
     let said: Uint8Array | undefined

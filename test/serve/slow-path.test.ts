@@ -41,7 +41,7 @@ function bench(route: Route) {
     nowSeconds: () => 0,
     onPanic: (error) => panics.push(error),
     rotates: () => false,
-    keepaliveDeciseconds: 100,
+    keepaliveDeciseconds: () => 100,
   })
   const ask = (respond: Arrival['respond'] = (response) => responses.push(response), transport: Transport = 0) =>
     path.handle({

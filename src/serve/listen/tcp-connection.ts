@@ -7,6 +7,7 @@
  */
 
 import type { Socket } from 'node:net'
+import { endUnlessUnread } from '../../host/end-of-stream.ts'
 import { type Arrival, type Family, type QueryHandler, Transport } from '../query-handler.ts'
 import { descriptorsOf } from './descriptor.ts'
 import { framed, MessageStream } from './framing.ts'
@@ -91,10 +92,10 @@ export class TcpConnection {
     const endMs = performance.now() + withinMs
     const look = (): void => {
       const nowMs = performance.now()
-      const isQuiet = nowMs - this.#readAt > QUIET_MS && this.#inFlight === 0
-      if (isQuiet || nowMs >= endMs) this.#takeNoMore()
+      if (nowMs >= endMs) this.#takeNoMore()
+      else if (nowMs - this.#readAt > QUIET_MS) this.#finishUnlessAsked()
       // One that was opened a moment ago and says nothing is quiet a moment later.
-      else this.#finishTimer = setTimeout(look, Math.min(endMs - nowMs, QUIET_MS))
+      if (!this.#isInputOver) this.#finishTimer = setTimeout(look, Math.min(endMs - nowMs, QUIET_MS))
     }
     look()
   }
@@ -106,7 +107,7 @@ export class TcpConnection {
   handOver(pass: (descriptor: number) => boolean): boolean {
     const socket = this.#socket
     if (socket.destroyed) return true
-    const isAtRest = this.#inFlight === 0 && this.#stream.heldOctets === 0 && !this.#isInputOver && !this.#isEnding
+    const isAtRest = this.#isAtRest && !this.#isInputOver && !this.#isEnding
     if (!isAtRest || socket.writableLength > 0 || socket.readableLength > 0) return false
     const [descriptor] = descriptorsOf(socket)
     if (descriptor === undefined || !pass(descriptor)) return false
@@ -115,12 +116,30 @@ export class TcpConnection {
     return true
   }
 
-  /** What the kernel has for us is read in the next turn; only when that was nothing is this the moment. */
+  get #isAtRest(): boolean {
+    return this.#inFlight === 0 && this.#stream.heldOctets === 0
+  }
+
+  /**
+   * Ends, if the client has asked nothing that is not answered. The end leaves right behind the last response, so that the client
+   * reads both at once: one that goes on asking on this connection could have known better.
+   */
   #finishUnlessAsked(): void {
+    if (!this.#isAtRest) return
+    const socket = this.#socket
+    if (this.#isCorked) this.#uncork()
+    const [descriptor] = descriptorsOf(socket)
+    const isSent = socket.writableLength === 0
+    const end = descriptor === undefined || !isSent ? 'unknown' : endUnlessUnread(descriptor)
+    if (end === 'ended') this.#takeNoMore()
+    else if (end === 'unknown') this.#finishUnlessRead()
+  }
+
+  /** The same by Node's means: what the kernel has for us is read in the next turn; only when that was nothing is this the moment. */
+  #finishUnlessRead(): void {
     const before = this.#octetsRead
     const finish = (): void => {
-      const isAtRest = this.#octetsRead === before && this.#inFlight === 0 && this.#stream.heldOctets === 0
-      if (isAtRest && !this.#socket.destroyed) this.#takeNoMore()
+      if (this.#octetsRead === before && this.#isAtRest && !this.#socket.destroyed) this.#takeNoMore()
     }
     // The first turn ends without another look at the sockets.
     setImmediate(() => setImmediate(finish))
@@ -149,8 +168,8 @@ export class TcpConnection {
       return
     }
     if (response !== undefined) this.#write(response)
-    if (this.#isFinishing && this.#inFlight === 0) this.#finishUnlessAsked()
     this.#take()
+    if (this.#isFinishing && !this.#isInputOver) this.#finishUnlessAsked()
   }
 
   #read(bytes: Buffer): void {
