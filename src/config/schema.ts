@@ -286,7 +286,7 @@ export const configSchema = z.strictObject({
         description:
           'Exempt local DNS from connection tracking. false where network policies must see it; a ClusterIP is then not led to us, so listen on a link-local address.',
       }),
-      fallback: z.array(address).max(2).default([]).meta({
+      fallback: z.array(address).max(2).prefault([]).meta({
         description:
           'ClusterIPs of kube-dns, one of each IP version, that clients of the other listen addresses are led to while no agent takes their queries: after a stop, a crash, and on a node whose agent does not start. Needs nft, and rules; stays on the node until teardown. Empty: those clients are refused, or hear nothing.',
       }),

@@ -12,7 +12,7 @@
 
 import type { Execute } from './execute.ts'
 import { addressesOfFamily, FAMILIES, familyOfAddress } from './rules.ts'
-import { deleteTables, FALLBACK_TABLE } from './rules-nftables.ts'
+import { deleteTables } from './rules-nftables.ts'
 import { type Ensured, problemOf, type SetupProblem } from './setup-problem.ts'
 
 export interface FallbackOptions {
@@ -22,6 +22,9 @@ export interface FallbackOptions {
   readonly clusterIps: readonly string[]
   readonly port: number
 }
+
+/** No instance has it for itself. */
+const FALLBACK_TABLE = 'inet nodelocal_dns_fallback'
 
 /** Clients' ports that are remembered, and for how long after their last query: room for 8,700 new ones a second. */
 const REMEMBERED_MAX = 262_144

@@ -15,9 +15,6 @@ import { type Ensured, problemOf, type SetupProblem } from './setup-problem.ts'
 /** Every table of ours begins with this; the rest is the instance that wrote it. */
 const TABLE_PREFIX = 'nodelocal_mcs_'
 
-/** But for this one, which no instance has for itself. */
-export const FALLBACK_TABLE = `inet ${TABLE_PREFIX}fallback`
-
 export interface NftablesParts {
   readonly execute: Execute
   readonly converse: Converse
@@ -148,10 +145,7 @@ export async function removeTablesOfOthers(
   const instances = [...listed.stdout.matchAll(new RegExp(`^table inet ${TABLE_PREFIX}(\\w+)`, 'gm'))].map(
     (match) => match[1]!,
   )
-  const tables = instances
-    .filter((instance) => !isAlive(instance))
-    .map((instance) => `inet ${TABLE_PREFIX}${instance}`)
-    .filter((table) => table !== FALLBACK_TABLE)
+  const tables = instances.filter((instance) => !isAlive(instance)).map((instance) => `inet ${TABLE_PREFIX}${instance}`)
   return await deleteTables(tables, execute)
 }
 

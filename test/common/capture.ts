@@ -1,6 +1,7 @@
-/** What went over the wire, and whose loss a query is that was never answered: tcpdump and tshark say. */
+/** What went over the wire, and whose loss a query is that was never answered: tcpdump says. */
 
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { until } from './agent-process.ts'
 import type { TestNode } from './test-node.ts'
@@ -11,11 +12,13 @@ export interface TcpLosses {
   readonly afterEnd: number
   /** Sent before it, and not answered. */
   readonly beforeEnd: number
+  /** Microseconds between such a query and the end that it crossed; the length of the way at least. */
+  readonly beforeEndUs: readonly number[]
   /** Packets that the capture missed; then the rest says nothing. */
   readonly missed: number
 }
 
-/** Begins to capture DNS over TCP on the pod's link, as its kernel sees it; the result ends it. */
+/** Begins to capture DNS over TCP and IPv4 on the pod's link, as its kernel sees it; the result ends it. */
 export async function captureTcp(node: TestNode): Promise<() => Promise<TcpLosses>> {
   const path = join(node.directory, 'tcp.pcap')
   const link = (await node.shell('pod', 'basename /sys/class/net/v1i*')).trim()
@@ -32,32 +35,85 @@ export async function captureTcp(node: TestNode): Promise<() => Promise<TcpLosse
     child.kill('SIGINT')
     await ended
     const missed = Number(/(\d+) packets? dropped by kernel/.exec(said)?.[1] ?? Number.NaN)
-    return { ...(await lossesIn(node, path)), missed }
+    return { ...lossesIn(await readFile(path)), missed }
   }
 }
 
-async function lossesIn(node: TestNode, path: string): Promise<Omit<TcpLosses, 'missed'>> {
-  const fields = ['tcp.stream', 'tcp.dstport', 'tcp.flags.fin', 'dns.id'].flatMap((field) => ['-e', field])
-  const options = ['-o', 'tcp.desegment_tcp_streams:TRUE', '-2', '-n']
-  const text = await node.in('pod', 'tshark', '-r', path, ...options, '-T', 'fields', ...fields)
-  const waiting = new Map<string, { isAfterEnd: boolean }>()
-  const ended = new Set<string>()
-  let queries = 0
-  for (const line of text.split('\n')) {
-    const [stream, to, fin, ids = ''] = line.split('\t')
-    if (stream === undefined || to === undefined) continue
-    const isQuery = to === '53'
-    for (const id of ids.split(',').filter((each) => each !== '')) {
-      const key = `${stream} ${id}`
-      if (!isQuery) waiting.delete(key)
-      else {
-        queries++
-        waiting.set(key, { isAfterEnd: ended.has(stream) })
-      }
+const DNS_PORT = 53
+const ETHERNET_OCTETS = 14
+const FIN = 0x01
+const SYN = 0x02
+
+/** One direction of a connection, as far as it is put together. */
+class Direction {
+  #next: number | undefined
+  #held = Buffer.alloc(0)
+
+  /** The ids of the messages that this segment completes. */
+  take(sequence: number, flags: number, payload: Buffer): number[] {
+    if ((flags & SYN) !== 0) this.#next = (sequence + 1) >>> 0
+    if (this.#next === undefined || payload.length === 0) return []
+    const known = (this.#next - sequence) >>> 0
+    // Sent a second time; on a link that loses nothing there are no gaps.
+    if (known >= payload.length) return []
+    this.#held = Buffer.concat([this.#held, payload.subarray(known)])
+    this.#next = (sequence + payload.length) >>> 0
+    const ids: number[] = []
+    while (this.#held.length >= 2 && this.#held.length >= 2 + this.#held.readUInt16BE(0)) {
+      ids.push(this.#held.readUInt16BE(2))
+      this.#held = this.#held.subarray(2 + this.#held.readUInt16BE(0))
     }
-    if (!isQuery && (fin === '1' || fin === 'True')) ended.add(stream)
+    return ids
   }
-  const lost = [...waiting.values()]
-  const afterEnd = lost.filter(({ isAfterEnd }) => isAfterEnd).length
-  return { queries, afterEnd, beforeEnd: lost.length - afterEnd }
+}
+
+interface Connection {
+  readonly queries: Direction
+  readonly responses: Direction
+  /** Ids without an answer, with when they were asked, in microseconds. */
+  readonly waiting: Map<number, number>
+  endedAtUs: number | undefined
+}
+
+function lossesIn(pcap: Buffer): Omit<TcpLosses, 'missed'> {
+  const connections: Connection[] = []
+  const open = new Map<string, Connection>()
+  let queries = 0
+  for (let at = 24; at + 16 <= pcap.length; ) {
+    const atUs = pcap.readUInt32LE(at) * 1e6 + pcap.readUInt32LE(at + 4)
+    const octets = pcap.readUInt32LE(at + 8)
+    const ip = pcap.subarray(at + 16 + ETHERNET_OCTETS, at + 16 + octets)
+    at += 16 + octets
+    const tcp = ip.subarray((ip[0]! & 0x0f) * 4, ip.readUInt16BE(2))
+    const [from, to, sequence, flags] = [tcp.readUInt16BE(0), tcp.readUInt16BE(2), tcp.readUInt32BE(4), tcp[13]!]
+    const payload = tcp.subarray((tcp[12]! >> 4) * 4)
+    const isQuery = to === DNS_PORT
+    const client = String(isQuery ? from : to)
+    if (isQuery && (flags & SYN) !== 0) {
+      const begun = { queries: new Direction(), responses: new Direction(), waiting: new Map(), endedAtUs: undefined }
+      connections.push(begun)
+      open.set(client, begun)
+    }
+    const connection = open.get(client)
+    if (connection === undefined) continue
+    if (isQuery) {
+      for (const id of connection.queries.take(sequence, flags, payload)) {
+        queries++
+        connection.waiting.set(id, atUs)
+      }
+    } else {
+      for (const id of connection.responses.take(sequence, flags, payload)) connection.waiting.delete(id)
+      if ((flags & FIN) !== 0) connection.endedAtUs ??= atUs
+    }
+  }
+  const lost = connections.flatMap(({ waiting, endedAtUs }) =>
+    [...waiting.values()].map((askedAtUs) => ({ askedAtUs, endedAtUs })),
+  )
+  const before = lost.filter(({ askedAtUs, endedAtUs }) => endedAtUs === undefined || askedAtUs < endedAtUs)
+  return {
+    queries,
+    afterEnd: lost.length - before.length,
+    beforeEnd: before.length,
+    beforeEndUs: before.map(({ askedAtUs, endedAtUs }) => (endedAtUs ?? Number.NaN) - askedAtUs),
+  }
 }

@@ -142,7 +142,7 @@ const cases = [
   },
   {
     promise: 'wildcards where the address matters that a response leaves from',
-    text: 'host: { interface: a, stateDirectory: /run/x }\nlisten: { addresses: [169.254.20.10, "0.0.0.0"] }',
+    text: 'host: { interface: a, stateDirectory: /run/x }\nlisten: { addresses: ["fd20::10", "0.0.0.0"] }',
     problems: [
       'c.yaml:2: listen.addresses[1] 0.0.0.0 with host.interface: responses over UDP would leave from another address than the one that was asked; name the addresses',
       'c.yaml:2: listen.addresses[1] 0.0.0.0 with host.stateDirectory: a wildcard cannot be handed over to the next agent without losing queries; name the addresses',

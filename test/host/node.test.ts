@@ -105,7 +105,7 @@ for (const { kubeProxy, rules, fallback, backend } of nodes) {
       const flush = [
         // Those of the fallback, too; what an owner has stays.
         ...(endsWithProcess && kubeProxy === 'nftables' ? ['nft flush ruleset; nft -f "$0"'] : []),
-        ...(hasFallback && kubeProxy !== 'nftables' ? ['nft delete table inet nodelocal_mcs_fallback'] : []),
+        ...(hasFallback && kubeProxy !== 'nftables' ? ['nft delete table inet nodelocal_dns_fallback'] : []),
         ...(variant === undefined
           ? []
           : [`for f in iptables ip6tables; do for t in raw filter; do $f-${variant} -t $t -F; done; done`]),
@@ -126,8 +126,8 @@ for (const { kubeProxy, rules, fallback, backend } of nodes) {
       await assertAnswerer(LINK_LOCALS, hasFallback ? 'kube-dns' : 'nobody')
       if (hasFallback) await assertAnswerer(ADDRESSES, 'kube-dns', 'node')
       const left = await node.leftBehind()
-      assert.equal(/table inet nodelocal_mcs_fallback/.test(left), hasFallback)
-      assert.doesNotMatch(left.replaceAll('nodelocal_mcs_fallback', ''), /nodelocal/i)
+      assert.equal(/table inet nodelocal_dns_fallback/.test(left), hasFallback)
+      assert.doesNotMatch(left.replaceAll('nodelocal_dns_fallback', ''), /nodelocal/i)
     })
 
     test('after SIGKILL a client is refused, or answered by kube-dns where the rules end with the process; a restart takes over again', async () => {

@@ -89,6 +89,7 @@ suite('manifests', () => {
           const { host, clusterset, health, shutdown } = loaded.config
           const { spec } = (object as unknown as { spec: { template: PodTemplate } }).spec.template
           const [agent] = spec.containers as [Container]
+          const usesIptables = ['auto', 'iptables'].includes(host.rules)
           const has = (path: string | null | undefined) =>
             path === null ||
             path === undefined ||
@@ -98,12 +99,12 @@ suite('manifests', () => {
           assert.deepEqual(agent.securityContext?.capabilities?.add, [
             ...(host.interface === null ? [] : ['NET_ADMIN']),
             'NET_BIND_SERVICE',
-            ...(host.rules === 'iptables' ? ['NET_RAW'] : []),
+            ...(usesIptables ? ['NET_RAW'] : []),
           ])
           assert.ok(has(host.stateDirectory), 'host.stateDirectory is mounted')
           assert.ok(has(health.readyFile), 'health.readyFile is mounted')
           assert.ok(has(clusterset.kubernetes.snapshotFile), 'the snapshot file is mounted')
-          assert.equal(has('/run/xtables.lock'), host.rules === 'iptables')
+          assert.equal(has('/run/xtables.lock'), usesIptables)
           // Without the host's network each Pod has its own addresses; with it, a declared port would forbid the surge.
           assert.equal(agent.ports === undefined, spec.hostNetwork === true)
           const stopMs = shutdown.handoverMs + shutdown.lingerMs + shutdown.drainMs
