@@ -82,9 +82,9 @@ try {
       await node.underLoad()
       await agent.stop()
       const { sent, lost } = await tcp.result
-      const { queries, beforeEnd, beforeEndUs, afterEnd, missed } = await losses()
+      const { queries, beforeEndUs, afterEnd, missed } = await losses()
       say(
-        `losses ${time}: ${lost} of ${sent}; of ${queries} in the capture (${missed} packets missed) ${beforeEnd} without an answer were sent before our end arrived (microseconds: ${beforeEndUs.join(', ')}), ${afterEnd} after it`,
+        `losses ${time}: ${lost} of ${sent}; of ${queries} in the capture (${missed} packets missed) ${beforeEndUs.length} without an answer were sent before our end arrived (microseconds: ${beforeEndUs.join(', ')}), ${afterEnd} after it`,
       )
     }
   }

@@ -10,9 +10,7 @@ export interface TcpLosses {
   readonly queries: number
   /** Sent after the server's end of the connection had arrived in the client's kernel: the client could have known. */
   readonly afterEnd: number
-  /** Sent before it, and not answered. */
-  readonly beforeEnd: number
-  /** Microseconds between such a query and the end that it crossed; the length of the way at least. */
+  /** Sent before it, and not answered: ours, or one that crossed the end on its way. Microseconds between the two. */
   readonly beforeEndUs: readonly number[]
   /** Packets that the capture missed; then the rest says nothing. */
   readonly missed: number
@@ -106,14 +104,10 @@ function lossesIn(pcap: Buffer): Omit<TcpLosses, 'missed'> {
       if ((flags & FIN) !== 0) connection.endedAtUs ??= atUs
     }
   }
-  const lost = connections.flatMap(({ waiting, endedAtUs }) =>
-    [...waiting.values()].map((askedAtUs) => ({ askedAtUs, endedAtUs })),
+  // Of connections that the client ended, nobody is to blame; dnsperf ends its own with queries under way.
+  const untilEndUs = connections.flatMap(({ waiting, endedAtUs }) =>
+    endedAtUs === undefined ? [] : [...waiting.values()].map((askedAtUs) => endedAtUs - askedAtUs),
   )
-  const before = lost.filter(({ askedAtUs, endedAtUs }) => endedAtUs === undefined || askedAtUs < endedAtUs)
-  return {
-    queries,
-    afterEnd: lost.length - before.length,
-    beforeEnd: before.length,
-    beforeEndUs: before.map(({ askedAtUs, endedAtUs }) => (endedAtUs ?? Number.NaN) - askedAtUs),
-  }
+  const beforeEndUs = untilEndUs.filter((us) => us > 0)
+  return { queries, afterEnd: untilEndUs.length - beforeEndUs.length, beforeEndUs }
 }
