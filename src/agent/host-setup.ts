@@ -5,7 +5,13 @@
 
 import type { Config } from '../config/config.ts'
 import { type Converse, converse, type Execute, execute } from '../host/execute.ts'
-import { chooseIptablesVariant, chooseRules, hasInterface, type RulesChoice } from '../host/kube-proxy.ts'
+import {
+  chooseIptablesVariant,
+  chooseRules,
+  hasInterface,
+  type RulesChoice,
+  variantsInForce,
+} from '../host/kube-proxy.ts'
 import { Link } from '../host/link.ts'
 import { type ClientEnd, familyOfAddress, NO_RULES, type Rules, type RulesOptions } from '../host/rules.ts'
 import { CombinedRules } from '../host/rules-combined.ts'
@@ -122,6 +128,8 @@ export class HostSetup {
         if (removed.length > 0) this.#parts.log.info('rules-left-behind-removed', { removed })
       }
       const areThere = await this.#ensure('rules')
+      // With iptables they go in the same transaction; beside nftables alone nobody else looks.
+      if (areThere && this.#rules.backend === 'nftables') await this.#removeOldIptables()
       // Behind the rules: what they do not lead to us, it leads away.
       if (areThere) await this.#ensureFallback()
       return areThere
@@ -186,6 +194,23 @@ export class HostSetup {
     return await this.#inTurn(async () => this.#isLeaving || (await this.#ensure('interface')))
   }
 
+  /** What NodeLocal DNSCache, or we with another configuration, left in iptables would lead the ClusterIP here without us. */
+  async #removeOldIptables(): Promise<void> {
+    for (const variant of variantsInForce()) {
+      const { removed, problem } = await new IptablesRules(this.#rulesOptions, variant, this.#execute).remove()
+      if (removed.length > 0) this.#parts.log.info('rules-left-behind-removed', { removed })
+      // Without the program nobody wrote any.
+      if (problem !== undefined && !/ is not installed/.test(problem.text)) {
+        this.#parts.log.warn('rules-left-behind-unknown', { error: problem.text })
+      }
+    }
+  }
+
+  get #rulesOptions(): RulesOptions {
+    const { host, listen } = this.#config
+    return { addresses: ownAddresses(this.#config), port: listen.port, notrack: host.notrack }
+  }
+
   /** Without a switch that goes with us everything would be led away. */
   get #hasFallback(): boolean {
     return this.#fallback !== undefined && this.hasRules
@@ -234,8 +259,7 @@ export class HostSetup {
   }
 
   #rulesOf(choice: RulesChoice): Rules {
-    const { host, listen } = this.#config
-    const options = { addresses: ownAddresses(this.#config), port: listen.port, notrack: host.notrack }
+    const options = this.#rulesOptions
     if (choice.kind !== 'iptables') return choice.kind === 'none' ? NO_RULES : this.#nftables(options)
     if (!choice.isLedByNftables) return new IptablesRules(options, choice.variant, this.#execute)
     const lettingIn = new IptablesRules({ ...options, notrack: false }, choice.variant, this.#execute)

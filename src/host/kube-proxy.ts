@@ -1,6 +1,6 @@
 /** Which kind of rules fits this node: what kube-proxy uses here decides, because ours have to come before its. */
 
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { Execute } from './execute.ts'
 import type { IptablesVariant } from './rules-iptables.ts'
 
@@ -73,6 +73,16 @@ export async function chooseRules(parts: ChoiceParts): Promise<RulesChoice> {
 export async function chooseIptablesVariant(execute: Execute): Promise<IptablesVariant> {
   for (const variant of ['nft', 'legacy'] as const) if (await hasKubeProxyChains(variant, execute)) return variant
   return (await installedVariant(execute)) ?? 'nft'
+}
+
+/** Those whose rules are in force here. Only to ask the legacy one would load its modules; the kernel lists what it has of them. */
+export function variantsInForce(): IptablesVariant[] {
+  try {
+    return readFileSync('/proc/net/ip_tables_names', 'utf8').trim() === '' ? ['nft'] : ['nft', 'legacy']
+  } catch {
+    // A kernel without them, or one that does not tell everybody.
+    return ['nft']
+  }
 }
 
 async function installedVariant(execute: Execute): Promise<IptablesVariant | undefined> {

@@ -39,7 +39,9 @@ suite('a node that refuses', { skip: skipWithoutNode() }, () => {
     })
     t.after(() => holder.kill('SIGKILL'))
     await once(holder.stdout, 'data')
-    agent = await node.agent({ env: { ...process.env, XTABLES_LOCKFILE: lock }, until: '"errortype":"iptables_lock"' })
+    const config = node.config({ host: { rules: 'iptables' } })
+    const env = { ...process.env, XTABLES_LOCKFILE: lock }
+    agent = await node.agent({ config, env, until: '"errortype":"iptables_lock"' })
     await agent.untilSaid('"event":"started"')
     assert.equal(await node.answerer(LINK_LOCAL, 'udp'), 'agent')
     assert.equal(await node.answerer(CLUSTER_IP, 'udp'), 'kube-dns')
@@ -96,27 +98,59 @@ suite('a node that refuses', { skip: skipWithoutNode() }, () => {
     assert.equal(await agent.stop(), 0)
   })
 
-  test('has rules of NodeLocal DNSCache and of an older run, twice each: they are replaced by one set', async () => {
-    const comment = '-m comment --comment "NodeLocal DNS Cache: skip conntrack"'
+  test('grants no NET_ADMIN for rules, on an interface that an operator made: the agent answers there, counts, and is not ready', async (t) => {
+    t.after(() => node.shell('node', `ip link delete ${INTERFACE} 2>/dev/null || true`))
     await node.shell(
       'node',
-      `for i in 1 2; do
-         iptables-legacy -t raw -I PREROUTING -p udp -d ${CLUSTER_IP} --dport 53 ${comment} -j NOTRACK
-         iptables-legacy -t raw -I OUTPUT -p udp -s ${CLUSTER_IP} --sport 53 ${comment} -j NOTRACK
-       done
-       iptables-legacy -t raw -I PREROUTING -p udp -d 192.0.2.1 --dport 53 ${comment} -j NOTRACK
-       iptables-legacy -t raw -N NODELOCAL-MCS-TO
-       for i in 1 2; do iptables-legacy -t raw -I PREROUTING -p udp --dport 53 -j NODELOCAL-MCS-TO; done`,
+      `ip link add ${INTERFACE} type bridge
+       ip address add ${LINK_LOCAL}/32 dev ${INTERFACE}; ip address add ${CLUSTER_IP}/32 dev ${INTERFACE}`,
     )
-    agent = await node.agent()
-    const raw = (await node.in('node', 'iptables-legacy-save', '-t', 'raw')).split('\n')
-    const having = (text: string) => raw.filter((line) => line.includes(text)).length
-    // That of another address is somebody else's.
-    assert.equal(having('NodeLocal DNS Cache'), 1)
-    assert.equal(raw.filter((line) => /-A PREROUTING .*-j NODELOCAL-MCS-TO/.test(line)).length, 2)
-    assert.equal(await agent.stop(), 0)
-    assert.doesNotMatch(await node.in('node', 'iptables-legacy-save', '-t', 'raw'), /NODELOCAL-MCS/)
+    const listen = { addresses: [LINK_LOCAL, CLUSTER_IP] }
+    const config = node.config({ listen, host: { rules: 'nftables', fallback: [CLUSTER_IP] } })
+    agent = await node.agent({
+      config,
+      under: ['setpriv', '--bounding-set=-net_admin'],
+      until: '"errortype":"nftables"',
+    })
+    await agent.untilSaid('"event":"started"')
+    assert.match(agent.output(), /needs CAP_NET_ADMIN/)
+    assert.equal(await node.answerer(LINK_LOCAL, 'udp'), 'agent')
+    assert.equal(await node.answerer(CLUSTER_IP, 'udp'), 'kube-dns')
+    assert.equal(await agent.isReady(), false)
+    assert.equal(await agent.metric(/^nodelocal_mcs_fallback_present (\d)/m), 0)
   })
+
+  /** Of each how many lines of the legacy raw table are left while the agent runs. */
+  for (const { rules, jumps } of [
+    { rules: 'iptables', jumps: 2 },
+    { rules: 'auto', jumps: 0 },
+    { rules: 'nftables', jumps: 0 },
+  ]) {
+    test(`has rules of NodeLocal DNSCache and of an older run, twice each: with ${rules} they are replaced by one set`, async (t) => {
+      const comment = '-m comment --comment "NodeLocal DNS Cache: skip conntrack"'
+      await node.shell(
+        'node',
+        `for i in 1 2; do
+           iptables-legacy -t raw -I PREROUTING -p udp -d ${CLUSTER_IP} --dport 53 ${comment} -j NOTRACK
+           iptables-legacy -t raw -I OUTPUT -p udp -s ${CLUSTER_IP} --sport 53 ${comment} -j NOTRACK
+         done
+         iptables-legacy -t raw -I PREROUTING -p udp -d 192.0.2.1 --dport 53 ${comment} -j NOTRACK
+         iptables-legacy -t raw -N NODELOCAL-MCS-TO
+         for i in 1 2; do iptables-legacy -t raw -I PREROUTING -p udp --dport 53 -j NODELOCAL-MCS-TO; done`,
+      )
+      t.after(() => node.shell('node', 'iptables-legacy -t raw -F'))
+      agent = await node.agent({ config: node.config({ host: { rules } }) })
+      const raw = (await node.in('node', 'iptables-legacy-save', '-t', 'raw')).split('\n')
+      const having = (text: string) => raw.filter((line) => line.includes(text)).length
+      // That of another address is somebody else's.
+      assert.equal(having('NodeLocal DNS Cache'), 1)
+      assert.equal(raw.filter((line) => /-A PREROUTING .*-j NODELOCAL-MCS-TO/.test(line)).length, jumps)
+      assert.equal(await node.answerer(CLUSTER_IP, 'udp'), 'agent')
+      assert.equal(await agent.stop(), 0)
+      assert.doesNotMatch(await node.in('node', 'iptables-legacy-save', '-t', 'raw'), /NODELOCAL-MCS/)
+      assert.equal(await node.answerer(CLUSTER_IP, 'udp'), 'kube-dns')
+    })
+  }
 
   test('takes its ready file away while it is not ready, and that of one that was killed', async () => {
     const readyFile = join(node.directory, 'ready', 'ready')
