@@ -13,13 +13,14 @@ import {
   variantsInForce,
 } from '../host/kube-proxy.ts'
 import { Link } from '../host/link.ts'
-import { type ClientEnd, familyOfAddress, NO_RULES, type Rules, type RulesOptions } from '../host/rules.ts'
+import { type ClientEnd, NO_RULES, type Rules, type RulesOptions } from '../host/rules.ts'
 import { CombinedRules } from '../host/rules-combined.ts'
 import { Fallback } from '../host/rules-fallback.ts'
 import { IptablesRules } from '../host/rules-iptables.ts'
 import { NftablesRules, removeTablesOfOthers } from '../host/rules-nftables.ts'
 import type { SetupErrorType, SetupProblem } from '../host/setup-problem.ts'
 import type { Log } from '../observe/log.ts'
+import { addressesWithFallback, ownAddresses } from './own-addresses.ts'
 
 export interface HostSetupParts {
   readonly log: Log
@@ -286,18 +287,4 @@ export class HostSetup {
     this.#turn = result.catch(() => undefined)
     return await result
   }
-}
-
-/** The listen addresses that an interface can carry: a wildcard is none, and loopback exists. */
-export function ownAddresses({ listen }: Config): string[] {
-  return listen.addresses.filter(
-    (address) => !['0.0.0.0', '::', '::1'].includes(address) && !address.startsWith('127.'),
-  )
-}
-
-/** Those that are ours alone, and that the fallback leads to kube-dns when we do not answer. */
-export function addressesWithFallback(config: Config): string[] {
-  const { fallback } = config.host
-  const versions = new Set(fallback.map(familyOfAddress))
-  return ownAddresses(config).filter((address) => !fallback.includes(address) && versions.has(familyOfAddress(address)))
 }

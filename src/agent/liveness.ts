@@ -9,6 +9,7 @@
 import { isIPv6 } from 'node:net'
 import type { Config } from '../config/config.ts'
 import type { Condition } from '../observe/probes.ts'
+import { addressesWithFallback } from './own-addresses.ts'
 import { askOurselves, type OwnTarget } from './own-query.ts'
 
 /** Milliseconds for an answer, and how often one target is asked: together less than a probe waits (`timeoutSeconds: 5`). */
@@ -16,10 +17,17 @@ const ANSWER_MS = 1_000
 const TRIES = 3
 
 /** Where somebody who knows only the configuration has to ask; a wildcard address is asked by loopback. */
-export function targetsOf({ listen }: Config): OwnTarget[] {
+export function targetsOf(config: Config): OwnTarget[] {
+  const { listen } = config
+  const withFallback = addressesWithFallback(config)
   return listen.addresses.flatMap((listened) => {
     const address = listened === '0.0.0.0' ? '127.0.0.1' : listened === '::' ? '::1' : listened
-    return (['udp', 'tcp'] as const).map((transport) => ({ transport, address, port: listen.port }))
+    return (['udp', 'tcp'] as const).map((transport) => ({
+      transport,
+      address,
+      port: listen.port,
+      isFromLoopback: withFallback.includes(listened),
+    }))
   })
 }
 

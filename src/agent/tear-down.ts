@@ -8,7 +8,7 @@ import { removeFallback } from '../host/rules-fallback.ts'
 import { IptablesRules } from '../host/rules-iptables.ts'
 import { removeTablesOfOthers } from '../host/rules-nftables.ts'
 import type { SetupProblem } from '../host/setup-problem.ts'
-import { ownAddresses } from './host-setup.ts'
+import { ownAddresses } from './own-addresses.ts'
 
 export interface Voice {
   say(text: string): void
