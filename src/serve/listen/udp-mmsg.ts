@@ -195,19 +195,22 @@ class MmsgListener implements Listener {
     // Whoever comes meanwhile is served as before: nobody has told the client yet to go elsewhere.
     await this.#underWay.untilIdle(datagrams, leftMs)
     await Promise.all(this.#served.map((served) => served.takeBack()))
-    this.#takeTheRest()
     await this.#underWay.untilIdle(datagrams, leftMs)
+    // Nothing may come between the last look, which finds nothing, and the end of the socket.
+    while (this.#takeTheRest() > 0 && leftMs() > 0) await this.#underWay.untilIdle(datagrams, leftMs)
     this.#sender.flush()
     this.#isClosed = true
     for (const { descriptor } of this.#sockets) this.#calls.close(descriptor)
   }
 
-  /** Takes what came between the workers' last look and now. */
-  #takeTheRest(): void {
+  /** Takes what came since anybody looked last; returns how many datagrams these were. */
+  #takeTheRest(): number {
+    let taken = 0
     const slots = new MessageSlots(RESPONSES_PER_CALL, PEER_OCTETS, this.#calls)
     for (const [worker, { descriptor }] of this.#sockets.entries()) {
       for (let batch = 0; batch < LAST_BATCHES_MAX; batch++) {
         const received = slots.receive(descriptor)
+        taken += Math.max(0, received)
         for (let slot = 0; slot < received; slot++) {
           const at = slots.receivedAt(slot)
           const query = Buffer.from(slots.bytes.subarray(at, at + slots.receivedOctets(slot)))
@@ -217,6 +220,7 @@ class MmsgListener implements Listener {
         if (received < slots.count) break
       }
     }
+    return taken
   }
 }
 
