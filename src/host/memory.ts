@@ -8,6 +8,7 @@
  */
 
 import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { memoryCalls } from './syscalls.ts'
 
 /** glibc's malloc.h. */
@@ -39,8 +40,9 @@ export async function trimAllocator(): Promise<void> {
   await memoryCalls()?.trim()
 }
 
-/** Octets forgotten at once: the kernel holds a lock of ours for less than a millisecond then, where all takes ten. */
-const STEP_OCTETS = 2 * 1024 * 1024
+/** Octets forgotten at once, and milliseconds until the next: what is needed of them comes back by faults, in one turn's share. */
+const STEP_OCTETS = 1024 * 1024
+const STEP_PAUSE_MS = 50
 
 /** Takes the pages of mapped files that nobody has written to out of our page table. */
 export async function releaseFilePages(): Promise<void> {
@@ -49,6 +51,7 @@ export async function releaseFilePages(): Promise<void> {
   for (const { from, octets } of filePages(await readFile('/proc/self/smaps', 'latin1'))) {
     for (let done = 0; done < octets; done += STEP_OCTETS) {
       await calls.advise(from + done, Math.min(STEP_OCTETS, octets - done), MADV_DONTNEED)
+      await sleep(STEP_PAUSE_MS, undefined, { ref: false })
     }
   }
 }
