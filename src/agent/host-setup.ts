@@ -13,7 +13,7 @@ import {
   variantsInForce,
 } from '../host/kube-proxy.ts'
 import { Link } from '../host/link.ts'
-import { type ClientEnd, NO_RULES, type Rules, type RulesOptions } from '../host/rules.ts'
+import { type ClientEnd, NO_RULES, type Removed, type Rules, type RulesOptions } from '../host/rules.ts'
 import { CombinedRules } from '../host/rules-combined.ts'
 import { Fallback } from '../host/rules-fallback.ts'
 import { IptablesRules } from '../host/rules-iptables.ts'
@@ -164,9 +164,18 @@ export class HostSetup {
   }
 
   async removeRules(): Promise<void> {
+    await this.#remove((rules) => rules.remove())
+  }
+
+  /** Another agent of this node goes on with what we share. */
+  async removeOwnRules(): Promise<void> {
+    await this.#remove((rules) => rules.removeOwn())
+  }
+
+  async #remove(how: (rules: Rules) => Promise<Removed>): Promise<void> {
     await this.#inTurn(async () => {
       if (this.#rules === undefined) return
-      const { removed, problem } = await this.#rules.remove()
+      const { removed, problem } = await how(this.#rules)
       if (problem !== undefined) this.#fail('rules', problem)
       if (removed.length > 0) this.#parts.log.info('rules-removed', { removed })
       this.#present.rules = false

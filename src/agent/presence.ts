@@ -236,7 +236,7 @@ export class Presence {
       await this.host.removeInterface()
     } else {
       if (this.#instances !== undefined) this.#instances.phase = 'left'
-      if (this.host.status().backend === 'nftables') await this.host.removeRules()
+      await this.host.removeOwnRules()
       this.#parts.log.info('interface-left', { others: this.#others })
     }
     await this.#instances?.leave()

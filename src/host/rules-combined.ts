@@ -5,7 +5,7 @@
  * What iptables holds may outlive us: it lets in to port 53 of addresses that are gone by then.
  */
 
-import type { ClientEnd, Rules } from './rules.ts'
+import type { ClientEnd, Removed, Rules } from './rules.ts'
 import type { Ensured, SetupProblem } from './setup-problem.ts'
 
 export class CombinedRules implements Rules {
@@ -37,11 +37,15 @@ export class CombinedRules implements Rules {
     return await this.#leading.release(connections)
   }
 
-  async remove(): Promise<{ removed: readonly string[]; problem: SetupProblem | undefined }> {
+  async remove(): Promise<Removed> {
     const both = [await this.#leading.remove(), await this.#lettingIn.remove()]
     return {
       removed: both.flatMap(({ removed }) => removed),
       problem: both.find(({ problem }) => problem !== undefined)?.problem,
     }
+  }
+
+  async removeOwn(): Promise<Removed> {
+    return await this.#leading.removeOwn()
   }
 }

@@ -18,6 +18,8 @@ import {
   type ClientEnd,
   FAMILIES,
   familyOfAddress,
+  NOTHING_REMOVED,
+  type Removed,
   type Rules,
   type RulesOptions,
 } from './rules.ts'
@@ -99,7 +101,7 @@ export class IptablesRules implements Rules {
     return undefined
   }
 
-  async remove(): Promise<{ removed: readonly string[]; problem: SetupProblem | undefined }> {
+  async remove(): Promise<Removed> {
     const removed: string[] = []
     this.#asWritten.clear()
     for (const family of FAMILIES) {
@@ -118,6 +120,11 @@ export class IptablesRules implements Rules {
       }
     }
     return { removed, problem: undefined }
+  }
+
+  /** All agents of a node share the chains. */
+  removeOwn(): Promise<Removed> {
+    return Promise.resolve(NOTHING_REMOVED)
   }
 
   #families(): AddressFamily[] {

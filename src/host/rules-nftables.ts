@@ -9,7 +9,14 @@
  */
 
 import type { Conversation, Converse, Execute } from './execute.ts'
-import { type AddressFamily, addressesOfFamily, FAMILIES, type Rules, type RulesOptions } from './rules.ts'
+import {
+  type AddressFamily,
+  addressesOfFamily,
+  FAMILIES,
+  type Removed,
+  type Rules,
+  type RulesOptions,
+} from './rules.ts'
 import { type Ensured, problemOf, type SetupProblem } from './setup-problem.ts'
 
 /** Every table of ours begins with this; the rest is the instance that wrote it. */
@@ -66,7 +73,7 @@ export class NftablesRules implements Rules {
     return await this.#write(lingeringChains(this.#options))
   }
 
-  async remove(): Promise<{ removed: readonly string[]; problem: SetupProblem | undefined }> {
+  async remove(): Promise<Removed> {
     const owner = this.#owner
     this.#owner = undefined
     this.#asWritten = undefined
@@ -75,6 +82,11 @@ export class NftablesRules implements Rules {
       return { removed: [`table ${this.#table}`], problem: undefined }
     }
     return await deleteTables([this.#table], this.#parts.execute)
+  }
+
+  /** The table is this process's alone. */
+  async removeOwn(): Promise<Removed> {
+    return await this.remove()
   }
 
   async #write(chains: string): Promise<SetupProblem | undefined> {
@@ -136,10 +148,7 @@ export class NftablesRules implements Rules {
 }
 
 /** Removes the tables of instances that are gone: plain ones that a crash left behind. */
-export async function removeTablesOfOthers(
-  isAlive: (instance: string) => boolean,
-  execute: Execute,
-): Promise<{ removed: readonly string[]; problem: SetupProblem | undefined }> {
+export async function removeTablesOfOthers(isAlive: (instance: string) => boolean, execute: Execute): Promise<Removed> {
   const listed = await execute('nft', ['list', 'tables', 'inet'])
   if (listed.kind !== 'done') return { removed: [], problem: problemOf('nftables', 'list tables', listed) }
   const instances = [...listed.stdout.matchAll(new RegExp(`^table inet ${TABLE_PREFIX}(\\w+)`, 'gm'))].map(
@@ -150,10 +159,7 @@ export async function removeTablesOfOthers(
 }
 
 /** Those that are there; says which. */
-export async function deleteTables(
-  tables: readonly string[],
-  execute: Execute,
-): Promise<{ removed: readonly string[]; problem: SetupProblem | undefined }> {
+export async function deleteTables(tables: readonly string[], execute: Execute): Promise<Removed> {
   const removed: string[] = []
   for (const table of tables) {
     const execution = await execute('nft', ['delete', 'table', ...table.split(' ')])

@@ -44,8 +44,17 @@ export interface Rules {
    */
   release(connections: readonly ClientEnd[]): Promise<SetupProblem | undefined>
   /** Idempotent; says what was there. */
-  remove(): Promise<{ readonly removed: readonly string[]; readonly problem: SetupProblem | undefined }>
+  remove(): Promise<Removed>
+  /** `remove` of that alone which no other agent of this node uses. */
+  removeOwn(): Promise<Removed>
 }
+
+export interface Removed {
+  readonly removed: readonly string[]
+  readonly problem: SetupProblem | undefined
+}
+
+export const NOTHING_REMOVED: Removed = { removed: [], problem: undefined }
 
 export const FAMILIES = ['ipv4', 'ipv6'] as const
 export type AddressFamily = (typeof FAMILIES)[number]
@@ -67,5 +76,6 @@ export const NO_RULES: Rules = {
   endWithProcess: false,
   ensure: () => Promise.resolve({ kind: 'present', changes: [] }),
   release: () => Promise.resolve(undefined),
-  remove: () => Promise.resolve({ removed: [], problem: undefined }),
+  remove: () => Promise.resolve(NOTHING_REMOVED),
+  removeOwn: () => Promise.resolve(NOTHING_REMOVED),
 }

@@ -40,6 +40,8 @@ for (const kubeProxy of ['nftables', 'iptables-nft'] satisfies KubeProxy[]) {
       const next = await node.agent()
       assert.equal(await old.stop(), 0, old.output())
       assert.match(old.output(), /"event":"successor-ready"/)
+      // Of the rules, what only the old one had.
+      assert.match(old.output(), /"event":"rules-removed","removed":\["table inet [^"]*"\]/)
       assertNothingLost(await udp, old.output())
       const overTcp = await tcp
       assertNothingLost(overTcp, old.output())
