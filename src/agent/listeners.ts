@@ -25,11 +25,10 @@ export interface ListeningOn {
 /** Ports that the system may choose for UDP, while somebody has the same one for TCP, before we give up. */
 const CHOSEN_PORT_ATTEMPTS_MAX = 20
 
-/** Milliseconds between two attempts to pass connections, and two looks for passed ones. */
+/** Milliseconds between two attempts to pass connections. */
 const HAND_OVER_PAUSE_MS = 2
-const TAKE_OVER_PAUSE_MS = 20
 
-/** Connections that one look takes. */
+/** Connections taken in one turn of the event loop; the rest in the next. */
 const TAKE_OVER_MAX = 256
 
 /** Milliseconds for the query that shows where connections are led. */
@@ -128,7 +127,8 @@ export class Listeners {
   /** Serves connections that another agent passes to us; returns the function that ends it. Throws where that is impossible. */
   takeOver(path: string, log: Log): () => void {
     const receiver = new DescriptorReceiver(path)
-    const look = setInterval(() => {
+    // Nobody is woken until somebody passes one.
+    const take = (): void => {
       let taken = 0
       try {
         for (; taken < TAKE_OVER_MAX; taken++) {
@@ -141,9 +141,16 @@ export class Listeners {
         log.warn('connections-not-taken-over', { error: textOf(error) })
       }
       if (taken > 0) log.info('connections-taken-over', { taken })
-    }, TAKE_OVER_PAUSE_MS).unref()
+    }
+    try {
+      receiver.watch(take)
+    } catch (error) {
+      receiver.close()
+      throw error
+    }
     return () => {
-      clearInterval(look)
+      // What was passed before we said that we leave is nobody else's.
+      take()
       receiver.close()
     }
   }

@@ -46,12 +46,15 @@ const OWN_QUERIES_MS = 3_000
 /** The same where rules have yet to lead some of them here: those that come by themselves come at once. */
 const OWN_QUERIES_UNLED_MS = 200
 
-/** Milliseconds between two looks at others, and at whether we are ready. */
+/** Milliseconds between two looks at others, while we wait for one. */
 const OTHERS_LOOK_MS = 100
 
 /** Looks at another one that would remove, before it is left to him. */
 const YIELDING_LOOKS = 5
+
+/** Milliseconds between two looks at whether we are ready; while we are, nobody waits for the news. */
 const READINESS_LOOK_MS = 500
+const READINESS_LOST_LOOK_MS = 2_000
 
 /** Milliseconds that somebody who takes the interface away has for it. */
 const REMOVING_MS = 10_000
@@ -188,8 +191,12 @@ export class Presence {
   keepUp(): void {
     this.#isStarted = true
     this.host.keepUp()
-    this.#tellReadiness()
-    this.#readinessLook = setInterval(() => this.#tellReadiness(), READINESS_LOOK_MS).unref()
+    const look = (): void => {
+      this.#tellReadiness()
+      const nextMs = this.#isToldReady ? READINESS_LOST_LOOK_MS : READINESS_LOOK_MS
+      this.#readinessLook = setTimeout(look, nextMs).unref()
+    }
+    look()
   }
 
   /** Whether we answer, by queries through every listen address; nothing is asked before we listen, and after we were told to stop. */
@@ -203,7 +210,7 @@ export class Presence {
   /** Nobody shall come to us any more. */
   sayNotReady(): void {
     this.#isLeaving = true
-    clearInterval(this.#readinessLook)
+    clearTimeout(this.#readinessLook)
     if (this.#isToldReady) this.#tell(false)
     if (this.#instances !== undefined) this.#instances.phase = 'leaving'
     const { handoverMs, lingerMs, drainMs } = this.#config.shutdown

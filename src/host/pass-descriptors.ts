@@ -13,6 +13,8 @@ import {
   addressOf,
   bindSocket,
   closeDescriptor,
+  datagramCalls,
+  type EventLoopWatch,
   openSocket,
   receiveMessage,
   SyscallError,
@@ -27,6 +29,8 @@ const SOL_SOCKET = 1
 const SCM_RIGHTS = 1
 const MSG_DONTWAIT = 0x40
 const MSG_CMSG_CLOEXEC = 0x4000_0000
+/** The control data was cut: for a descriptor, that this process may have no more of them. */
+const MSG_CTRUNC = 8
 
 const MSGHDR_OCTETS = 56
 const IOVEC_OCTETS = 16
@@ -34,6 +38,7 @@ const CONTROL_OCTETS = 24
 const CONTROL_LENGTH = 20
 const CONTROL_HEADER_OCTETS = 16
 const CONTROL_LENGTH_AT = 40
+const FLAGS_AT = 48
 
 /** Octets of a note. */
 const NOTE_OCTETS_MAX = 256
@@ -47,6 +52,7 @@ export class DescriptorReceiver {
   readonly #path: string
   readonly #socket: number
   readonly #message = new DescriptorMessage()
+  #watch: EventLoopWatch | undefined
   #isClosed = false
 
   /** Throws where the path cannot be bound, or without the native library. */
@@ -57,7 +63,12 @@ export class DescriptorReceiver {
     bindSocket(this.#socket, unixAddress(path))
   }
 
-  /** The next that was sent; undefined when there is none now. */
+  /** Has the event loop call `ready` as often as it turns while there is something to receive. Once. Throws where it cannot. */
+  watch(ready: () => void): void {
+    this.#watch = datagramCalls().watchOnEventLoop(this.#socket, ready)
+  }
+
+  /** The next that was sent; undefined when there is none now. Throws for one that came without its descriptor. */
   receive(): PassedDescriptor | undefined {
     if (this.#isClosed) return undefined
     try {
@@ -71,6 +82,7 @@ export class DescriptorReceiver {
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#watch?.end()
     closeDescriptor(this.#socket)
     rmSync(this.#path, { force: true })
   }
@@ -128,7 +140,7 @@ class DescriptorMessage {
     sendMessage(socket, this.#header, MSG_DONTWAIT)
   }
 
-  receiveFrom(socket: number): PassedDescriptor | undefined {
+  receiveFrom(socket: number): PassedDescriptor {
     this.#header.writeBigUInt64LE(BigInt(CONTROL_OCTETS), CONTROL_LENGTH_AT)
     this.#iovec.writeBigUInt64LE(BigInt(NOTE_OCTETS_MAX), 8)
     const length = receiveMessage(socket, this.#header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)
@@ -136,8 +148,10 @@ class DescriptorMessage {
       this.#header.readBigUInt64LE(CONTROL_LENGTH_AT) >= BigInt(CONTROL_LENGTH) &&
       this.#control.readUInt32LE(8) === SOL_SOCKET &&
       this.#control.readUInt32LE(12) === SCM_RIGHTS
-    // A message without a descriptor is none of ours.
-    if (!isPassed) return undefined
+    if (!isPassed) {
+      const isCut = (this.#header.readUInt32LE(FLAGS_AT) & MSG_CTRUNC) !== 0
+      throw new Error(isCut ? 'no descriptor is left for a connection that came' : 'a message without a descriptor')
+    }
     return {
       descriptor: this.#control.readInt32LE(CONTROL_HEADER_OCTETS),
       note: this.#note.toString('utf8', 0, length),

@@ -8,9 +8,10 @@ import { connect, createServer, type Server, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { DescriptorReceiver, DescriptorSender } from '../../src/host/pass-descriptors.ts'
 import { leadConnectionsTo, socketAddress, spreadConnections, takeNothingNew } from '../../src/host/shared-port.ts'
-import { SyscallError } from '../../src/host/syscalls.ts'
+import { closeDescriptor, connectSocket, datagramCalls, openSocket, SyscallError } from '../../src/host/syscalls.ts'
 import { descriptorsOf } from '../../src/serve/listen/descriptor.ts'
 import { until } from '../common/until.ts'
 
@@ -125,6 +126,47 @@ suite('a shared port', () => {
     assert.equal(read.toString(), 'unread')
     taken.write('answer')
     assert.equal(((await once(client, 'data')) as [Buffer])[0].toString(), 'answer')
+  })
+
+  test('a receiver is called when something comes, as often as there is something left, and never else', async (t) => {
+    const directory = await mkdtemp(join(tmpdir(), 'nlm-'))
+    t.after(() => rm(directory, { recursive: true, force: true }))
+    const path = join(directory, 'connections')
+    const { server } = await tcp(t, 0)
+    const [descriptor] = descriptorsOf(server)
+    const receiver = new DescriptorReceiver(path)
+    t.after(() => receiver.close())
+    const notes: string[] = []
+    let calls = 0
+    receiver.watch(() => {
+      calls++
+      const { descriptor, note } = receiver.receive()!
+      closeDescriptor(descriptor)
+      notes.push(note)
+    })
+    const sender = new DescriptorSender(path)
+    t.after(() => sender.close())
+    for (const note of ['one', 'two', 'three']) sender.send({ descriptor: descriptor!, note })
+    await until(() => notes.length === 3)
+    assert.deepEqual(notes, ['one', 'two', 'three'])
+    // Everything that the kernel has to tell by now has been told after two turns.
+    for (let turn = 0; turn < 3; turn++) await nextTurn()
+    assert.equal(calls, 3)
+  })
+
+  test('a message without a descriptor is said to be one', async (t) => {
+    const directory = await mkdtemp(join(tmpdir(), 'nlm-'))
+    t.after(() => rm(directory, { recursive: true, force: true }))
+    const path = join(directory, 'connections')
+    const receiver = new DescriptorReceiver(path)
+    t.after(() => receiver.close())
+    const [AF_UNIX, SOCK_DGRAM] = [1, 2]
+    const stranger = openSocket(AF_UNIX, SOCK_DGRAM)
+    t.after(() => closeDescriptor(stranger))
+    connectSocket(stranger, Buffer.from(`\u0001\0${path}\0`))
+    datagramCalls().sendOctets(stranger, Buffer.from('hello'), 5)
+    assert.throws(() => receiver.receive(), /without a descriptor/)
+    assert.equal(receiver.receive(), undefined)
   })
 
   test('a sender whose receiver is gone hears so', () => {
