@@ -3,10 +3,12 @@
 import { execFileSync } from 'node:child_process'
 import { cpus } from 'node:os'
 
-const SAMPLES = 200
+/** `BENCH_QUICK=1`: only whether it runs; its figures say nothing. */
+const isQuick = process.env['BENCH_QUICK'] === '1'
+const SAMPLES = isQuick ? 5 : 200
 /** Milliseconds that one sample should take: long against the timer, short against a neighbour's turn. */
 const SAMPLE_MS = 2
-const WARM_UP_MS = 300
+const WARM_UP_MS = isQuick ? 20 : 300
 
 /** Runs a step over and over and prints one row; `perCall` is how many things one call does. */
 export function bench(question: string, step: () => void, perCall = 1): void {

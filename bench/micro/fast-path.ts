@@ -1,9 +1,7 @@
 // Question: what does one hit cost, from query bytes to response bytes, in a full batch, sockets left out; what of it is
 // counting; and what does it cost to keep a response for the workers?
 
-import { nameFromText } from '../../src/dns/wire/name.ts'
-import { FastPathBench } from '../../test/common/fast-path-bench.ts'
-import { upstreamResponse } from '../../test/common/wire.ts'
+import { FastPathBench, packetOfAddresses } from '../../test/common/fast-path-bench.ts'
 import { queryBytes } from '../../test/common/zone-server.ts'
 import { bench, heading } from '../harness.ts'
 
@@ -11,34 +9,9 @@ const SLOTS = 64
 const NAMES = 1_000
 const fast = new FastPathBench(16 * 1024 * 1024, () => performance.now() / 1000)
 
-function packetOf(name: string, records: number) {
-  const answers = Array.from({ length: records }, (_, i) => ({
-    type: 'A' as const,
-    name,
-    ttl: 300,
-    data: `192.0.2.${i}`,
-  }))
-  return {
-    name: nameFromText(name)!,
-    type: 1,
-    bits: 1,
-    answer: upstreamResponse({ name, answers }).answer,
-    ttls: { minSeconds: 0, maxSeconds: 300, countsDown: true },
-    keptAtSeconds: 0,
-    freshUntilSeconds: 1e9,
-    renewFromSeconds: Number.POSITIVE_INFINITY,
-    source: 1,
-    isDenial: false,
-    isShortCut: false,
-    zoneLabel: 0,
-    options: new Uint8Array(0),
-    rotation: records > 1 ? { firstTtl: 0, count: records, octets: 4 } : undefined,
-  }
-}
-
 heading('Fast path, batches of 64')
 for (const records of [1, 3]) {
-  for (let i = 0; i < NAMES; i++) fast.packetCache.keep(packetOf(`h${i}.bench.example`, records), 0)
+  for (let i = 0; i < NAMES; i++) fast.packetCache.keep(packetOfAddresses(`h${i}.bench.example`, records), 0)
   let next = 0
   const queries = Array.from({ length: NAMES }, (_, i) =>
     queryBytes({ name: `h${i}.bench.example.`, type: 1, class: 1 }),
@@ -78,7 +51,7 @@ bench(
 )
 
 let number = 0
-const packets = Array.from({ length: 50_000 }, (_, i) => packetOf(`r${i}.bench.example`, 1))
+const packets = Array.from({ length: 50_000 }, (_, i) => packetOfAddresses(`r${i}.bench.example`, 1))
 const small = new FastPathBench(1024 * 1024)
 bench(
   'keeping a response, an eviction with it',

@@ -1,13 +1,15 @@
 /** A fast path without sockets: datagrams go into its slots, responses come out of them. */
 
+import { nameFromText } from '../../src/dns/wire/name.ts'
 import { MessageSlots } from '../../src/host/message-slots.ts'
 import { datagramCalls } from '../../src/host/syscalls.ts'
 import { CounterLabels, TrafficCounters } from '../../src/observe/counters.ts'
-import { PacketCache } from '../../src/serve/cache/packet-cache.ts'
-import { ZONE_LABELS_MAX } from '../../src/serve/cache/packet-cache-layout.ts'
+import { PacketCache, type PacketToKeep } from '../../src/serve/cache/packet-cache.ts'
+import { QuestionBit, ZONE_LABELS_MAX } from '../../src/serve/cache/packet-cache-layout.ts'
 import { PacketCacheReader } from '../../src/serve/cache/packet-cache-reader.ts'
 import { FastPath } from '../../src/serve/fast-path.ts'
 import { PacketFiller } from '../../src/serve/packet-filler.ts'
+import { upstreamResponse } from './wire.ts'
 
 export const SERVER = 'dns://127.0.0.1:53'
 const SLOTS = 64
@@ -61,5 +63,31 @@ export class FastPathBench {
   readonly #taker = {
     miss: (slot: number) => void this.misses.push(slot),
     renew: (slot: number) => void this.renewals.push(slot),
+  }
+}
+
+/** A response of so many A records, as the event loop keeps it for the workers; it is fresh for ever and never renewed. */
+export function packetOfAddresses(name: string, records: number): PacketToKeep {
+  const answers = Array.from({ length: records }, (_, i) => ({
+    type: 'A' as const,
+    name,
+    ttl: 300,
+    data: `192.0.2.${i}`,
+  }))
+  return {
+    name: nameFromText(name)!,
+    type: 1,
+    bits: QuestionBit.RecursionDesired,
+    answer: upstreamResponse({ name, answers }).answer,
+    ttls: { minSeconds: 0, maxSeconds: 300, countsDown: true },
+    keptAtSeconds: 0,
+    freshUntilSeconds: 1e9,
+    renewFromSeconds: Number.POSITIVE_INFINITY,
+    source: 1,
+    isDenial: false,
+    isShortCut: false,
+    zoneLabel: 0,
+    options: new Uint8Array(0),
+    rotation: records > 1 ? { firstTtl: 0, count: records, octets: 4 } : undefined,
   }
 }
