@@ -13,13 +13,13 @@ const run = promisify(execFile)
 const hotFiles = globSync('src/**/*.ts', { cwd: ROOT })
   .filter((file) => /\bHOT[.:]/.test(readFileSync(join(ROOT, file), 'utf8')))
   .map((file) => basename(file))
-const benches = globSync('bench/micro/*.ts', { cwd: ROOT }).map((file) => basename(file))
+const benches = new Set(globSync('bench/micro/*.ts', { cwd: ROOT }).map((file) => basename(file)))
 
 suite('small benches', () => {
   test('each HOT file has one of its name', () => {
     assert.ok(hotFiles.includes('fast-path.ts'))
     assert.deepEqual(
-      hotFiles.filter((file) => !benches.includes(file)),
+      hotFiles.filter((file) => !benches.has(file)),
       [],
     )
   })
