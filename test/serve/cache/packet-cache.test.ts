@@ -7,7 +7,7 @@ import * as fc from 'fast-check'
 import { isAtOrBelow, nameFromText } from '../../../src/dns/wire/name.ts'
 import type { PacketToKeep } from '../../../src/serve/cache/packet-cache.ts'
 import { PacketCache } from '../../../src/serve/cache/packet-cache.ts'
-import { FastPathBench } from '../../common/fast-path-bench.ts'
+import { FastPathBench, packetOfAddresses } from '../../common/fast-path-bench.ts'
 import { upstreamResponse } from '../../common/wire.ts'
 
 const SMALLEST_BYTES = 65_536
@@ -24,20 +24,10 @@ function packetOf(name: string, { version = 0, records = 2, until = 100, type = 
   const data = type === 'A' ? `10.0.${version >> 8}.${version & 255}` : `version ${version}`
   const answers = Array.from({ length: records }, () => ({ type, name, ttl: 60, data }))
   return {
-    name: nameFromText(name)!,
+    ...packetOfAddresses(name, 1),
     type: type === 'A' ? 1 : 16,
-    bits: 1,
     answer: upstreamResponse({ name, type, answers }).answer,
-    ttls: { minSeconds: 0, maxSeconds: 300, countsDown: true },
-    keptAtSeconds: 0,
     freshUntilSeconds: until,
-    renewFromSeconds: Number.POSITIVE_INFINITY,
-    source: 1,
-    isDenial: false,
-    isShortCut: false,
-    zoneLabel: 0,
-    options: new Uint8Array(0),
-    rotation: undefined,
   }
 }
 
