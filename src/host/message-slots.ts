@@ -143,7 +143,7 @@ export class MessageSlots {
     return this.bytes.slice(this.sentAt(place), this.sentAt(place) + octets)
   }
 
-  /** Throws away what is queued: for what is tried without a socket. */
+  /** Throws away what is queued. */
   clear(): void {
     this.#queued = 0
   }

@@ -129,6 +129,8 @@ export class DirectService {
   #serve(held: Held): void {
     const { socket } = held
     const slots = this.#slots
+    // What an exception left there was for other peers, and of another socket.
+    slots.clear()
     const received = slots.receive(socket.descriptor)
     if (received <= 0) {
       // Told that there is something, and there is none: an error that the kernel kept for us, or a worker was faster.

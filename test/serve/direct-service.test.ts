@@ -10,6 +10,8 @@ import { mmsgListeners } from '../../src/serve/listen/udp-mmsg.ts'
 import { PacketFiller } from '../../src/serve/packet-filler.ts'
 import type { Arrival } from '../../src/serve/query-handler.ts'
 import { WorkerPool } from '../../src/serve/worker-pool.ts'
+import { DirectServiceBench } from '../common/direct-service-bench.ts'
+import { packetOfAddresses } from '../common/fast-path-bench.ts'
 import { until } from '../common/until.ts'
 import { queryBytes } from '../common/zone-server.ts'
 
@@ -117,5 +119,21 @@ suite('direct service', () => {
     for (let i = 0; i < 40; i++) send(String(i))
     await until(() => received.length === 40)
     assert.equal(pool.counts().handOvers, 1)
+  })
+
+  test('sends nobody what an exception left behind', (t) => {
+    const direct = new DirectServiceBench()
+    t.after(() => direct.close())
+    direct.packetCache.keep(packetOfAddresses('hit', 1), 0)
+    const hit = queryBytes({ name: 'hit.', type: 1, class: 1 })
+    direct.onMiss = () => {
+      throw new Error('of the way of a miss')
+    }
+    direct.ask(hit)
+    direct.ask(queryBytes({ name: 'miss.', type: 1, class: 1 }))
+    assert.throws(() => direct.turn(), /of the way of a miss/)
+    direct.ask(hit)
+    direct.turn()
+    assert.equal(direct.responses(), 1)
   })
 })
