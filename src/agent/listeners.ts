@@ -9,6 +9,7 @@ import type { Log } from '../observe/log.ts'
 import { ListenError, serverName } from '../serve/listen/listen-address.ts'
 import type { ListenCounts } from '../serve/listen/listen-counts.ts'
 import { openTcpListener } from '../serve/listen/tcp.ts'
+import { TcpRoom } from '../serve/listen/tcp-room.ts'
 import type { OpenUdpListener } from '../serve/listen/udp-listener.ts'
 import type { Listener, QueryHandler } from '../serve/query-handler.ts'
 
@@ -59,15 +60,17 @@ export class Listeners {
     const limits = {
       connectionsMax: tcp.connectionsMax,
       connectionsPerClientMax: tcp.connectionsPerClientMax,
+      heldOctetsMax: tcp.maxHeldBytes,
       idleMs: tcp.idleTimeoutMs,
     }
+    const room = new TcpRoom(limits)
     const open = async (address: string, attemptsLeft: number): Promise<void> => {
       const { udp: udpCounts, tcp: tcpCounts } = this.#counts
       const udp = await openUdp({ address, port: listen.port, reusePort }, handle, { counts: udpCounts })
       const options = { address, port: udp.port, reusePort, limits }
       try {
         // A port that the system chose for UDP is wanted for TCP too: clients turn from one to the other.
-        const tcpListener = await openTcpListener(options, handle, { counts: tcpCounts })
+        const tcpListener = await openTcpListener(options, handle, { counts: tcpCounts, room })
         this.#open.push({ transport: 'udp', listener: udp }, { transport: 'tcp', listener: tcpListener })
       } catch (error) {
         await udp.stop(0)

@@ -246,13 +246,19 @@ export const configSchema = z.strictObject({
         1000,
         1,
         100_000,
-        'TCP connections of clients in all; more are closed at once, which bounds memory and descriptors.',
+        'TCP connections of clients at all listen addresses together; more are closed at once, which bounds memory and descriptors.',
       ),
       connectionsPerClientMax: integer(
         100,
         1,
         100_000,
-        'TCP connections of one client address, so that one Pod cannot take them all; Pods in the host network share one address.',
+        'TCP connections of one client address, to whichever of ours, so that one Pod cannot take them all; Pods in the host network share one address.',
+      ),
+      maxHeldBytes: integer(
+        33_554_432,
+        1_048_576,
+        1_073_741_824,
+        'Bytes held for all TCP clients together, of responses that they have not read and of queries that are not whole; above it the connection with most of them is cut off, which bounds memory.',
       ),
       idleTimeoutMs: integer(
         10_000,

@@ -12,6 +12,9 @@ import { type DatagramCalls, datagramCalls } from './syscalls.ts'
 
 const IPPROTO_TCP = 6
 const TCP_QUICKACK = 12
+const SOL_SOCKET = 1
+const SO_SNDBUF = 7
+const SO_RCVBUF = 8
 const ON = new Uint8Array(new Int32Array([1]).buffer)
 
 type StreamCalls = Pick<DatagramCalls, 'setOption' | 'sendOctets'>
@@ -28,6 +31,19 @@ export function acknowledgeNow(descriptor: number): void {
 export function sendNow(descriptor: number, octets: Uint8Array, count: number): number {
   calls ??= loaded()
   return Math.max(0, calls.sendOctets(descriptor, octets, count))
+}
+
+/** Octets that the kernel keeps of a stream, at most. */
+export interface StreamBuffers {
+  readonly toSend: number
+  readonly received: number
+}
+
+/** Bounds what the kernel keeps of a stream, and of those that a listening socket accepts from then on. */
+export function boundBuffers(descriptor: number, { toSend, received }: StreamBuffers): void {
+  calls ??= loaded()
+  calls.setOption(descriptor, SOL_SOCKET, SO_SNDBUF, new Uint8Array(new Int32Array([toSend]).buffer))
+  calls.setOption(descriptor, SOL_SOCKET, SO_RCVBUF, new Uint8Array(new Int32Array([received]).buffer))
 }
 
 function loaded(): StreamCalls {

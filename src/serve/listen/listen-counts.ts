@@ -32,6 +32,8 @@ export type TcpCounts = {
     emptyMessage: number
     /** More than `TcpLimits.pendingWriteBytesMax`, or no progress for `TcpLimits.idleMs`. */
     slowReader: number
+    /** All clients together had `TcpLimits.heldOctetsMax`, and this one most of it. */
+    heldInAll: number
     /** Reset by the client or by the network. */
     reset: number
     /** Still busy, or not closed by the client, when the time to stop was over. */
@@ -56,7 +58,7 @@ export function newListenCounts(): ListenCounts {
       connectionsOpen: 0,
       connectionsAccepted: 0,
       refused: { connections: 0, connectionsPerClient: 0, acceptFailed: 0 },
-      cut: { idle: 0, partialMessage: 0, emptyMessage: 0, slowReader: 0, reset: 0, stopping: 0 },
+      cut: { idle: 0, partialMessage: 0, emptyMessage: 0, slowReader: 0, heldInAll: 0, reset: 0, stopping: 0 },
       paused: { queriesInFlight: 0, pendingWrites: 0, messagesPerTurn: 0 },
       responsesLate: 0,
     },

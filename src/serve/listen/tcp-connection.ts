@@ -13,11 +13,13 @@ import { descriptorsOf } from './descriptor.ts'
 import { framed, MessageStream } from './framing.ts'
 import type { TcpCounts } from './listen-counts.ts'
 import type { TcpLimits } from './tcp-limits.ts'
+import type { Holder, TcpRoom } from './tcp-room.ts'
 
 export interface ConnectionParts {
   readonly handler: QueryHandler
   readonly limits: TcpLimits
   readonly counts: TcpCounts
+  readonly room: TcpRoom
   readonly server: string
   readonly family: Family
   readonly clientAddress: string
@@ -28,11 +30,13 @@ type CutReason = keyof TcpCounts['cut']
 /** Milliseconds of silence after which nobody is taken to be about to ask. */
 const QUIET_MS = 100
 
-export class TcpConnection {
+export class TcpConnection implements Holder {
   readonly parts: ConnectionParts
   readonly #socket: Socket
   readonly #stream = new MessageStream()
   #octetsRead = 0
+  /** As the room was told last. */
+  #heldAsTold = 0
   #inFlight = 0
   #isTaking = false
   #isContinuing = false
@@ -52,7 +56,9 @@ export class TcpConnection {
   #readAt = performance.now()
   readonly #uncork = (): void => {
     this.#isCorked = false
-    if (!this.#socket.destroyed) this.#socket.uncork()
+    if (this.#socket.destroyed) return
+    this.#socket.uncork()
+    this.#tellHeld()
   }
 
   constructor(socket: Socket, parts: ConnectionParts) {
@@ -65,6 +71,7 @@ export class TcpConnection {
     socket.on('timeout', () => this.#timedOut())
     socket.on('error', () => this.#countCut('reset'))
     socket.on('close', () => {
+      this.#tellHeld()
       clearTimeout(this.#partialTimer)
       clearTimeout(this.#lingerTimer)
       clearTimeout(this.#finishTimer)
@@ -80,6 +87,21 @@ export class TcpConnection {
   /** Octets that came from the client. */
   get octetsRead(): number {
     return this.#octetsRead
+  }
+
+  get heldOctets(): number {
+    return this.#socket.destroyed ? 0 : this.#socket.writableLength + this.#stream.heldOctets
+  }
+
+  cutForRoom(): void {
+    this.cut('heldInAll')
+  }
+
+  #tellHeld(): void {
+    const held = this.heldOctets
+    if (held === this.#heldAsTold) return
+    this.#heldAsTold = held
+    this.parts.room.hold(this, held)
   }
 
   /**
@@ -158,6 +180,7 @@ export class TcpConnection {
     if (this.#socket.destroyed) return
     this.#countCut(reason)
     this.#socket.destroy()
+    this.#tellHeld()
   }
 
   /** Sends one response, or none, and takes the next messages if that was what they waited for. */
@@ -179,6 +202,7 @@ export class TcpConnection {
     if (this.#isInputOver) return
     this.#stream.push(bytes)
     this.#take()
+    this.#tellHeld()
   }
 
   /** Hands over the messages that are here, as far as the limits let it, and decides whether to read on. */
@@ -266,6 +290,7 @@ export class TcpConnection {
   #drained(): void {
     this.#isWaitingForDrain = false
     this.#take()
+    this.#tellHeld()
   }
 
   #timedOut(): void {

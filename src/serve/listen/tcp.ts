@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { createServer, isIPv6, type Server, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { boundBuffers } from '../../host/stream-calls.ts'
 import type { Listener, QueryHandler } from '../query-handler.ts'
 import { descriptorsOf } from './descriptor.ts'
 import { familyOf, type ListenAddress, listenError, serverName } from './listen-address.ts'
@@ -10,6 +11,7 @@ import type { TcpCounts } from './listen-counts.ts'
 import { untilQuiet } from './quiet.ts'
 import { TcpConnection } from './tcp-connection.ts'
 import { TCP_LIMITS, type TcpLimits } from './tcp-limits.ts'
+import { TcpRoom } from './tcp-room.ts'
 
 export interface TcpListenerOptions extends ListenAddress {
   /** Those of `TCP_LIMITS` that shall differ. */
@@ -18,6 +20,8 @@ export interface TcpListenerOptions extends ListenAddress {
 
 export interface TcpListenerParts {
   readonly counts: TcpCounts
+  /** What it shares with the listeners of other addresses; its own when left out. */
+  readonly room?: TcpRoom
 }
 
 /** Connections that the kernel may hold for us to accept; it cuts this to net.core.somaxconn. */
@@ -50,7 +54,7 @@ export async function openTcpListener(
   } catch (error) {
     throw listenError('TCP', options, error instanceof Error ? error : new Error(String(error)))
   }
-  return new TcpListener(server, options, handler, parts.counts)
+  return new TcpListener(server, options, handler, parts)
 }
 
 class TcpListener implements Listener {
@@ -61,16 +65,17 @@ class TcpListener implements Listener {
   readonly #handler: QueryHandler
   readonly #limits: TcpLimits
   readonly #counts: TcpCounts
+  readonly #room: TcpRoom
   readonly #connections = new Set<TcpConnection>()
-  /** At most `connectionsMax` addresses: those with a connection. */
-  readonly #connectionsOfClient = new Map<string, number>()
+  /** Of `connectionsReserved`. */
+  #reservedInUse = 0
   /** Grows with every connection and every octet read from one that is closed. */
   #arrivals = 0
   #isStopping = false
   #stopped: Promise<void> | undefined
   #onEmpty: (() => void) | undefined
 
-  constructor(server: Server, options: TcpListenerOptions, handler: QueryHandler, counts: TcpCounts) {
+  constructor(server: Server, options: TcpListenerOptions, handler: QueryHandler, { counts, room }: TcpListenerParts) {
     const bound = server.address()
     this.address = options.address
     this.port = bound !== null && typeof bound === 'object' ? bound.port : options.port
@@ -79,6 +84,9 @@ class TcpListener implements Listener {
     this.#handler = handler
     this.#limits = { ...TCP_LIMITS, ...options.limits }
     this.#counts = counts
+    this.#room = room ?? new TcpRoom(this.#limits)
+    // Connections have the buffers of the socket that accepted them.
+    for (const descriptor of descriptorsOf(server)) boundBuffers(descriptor, this.#limits.kernelOctets)
     server.on('error', () => counts.refused.acceptFailed++)
     server.on('connection', (socket) => this.#admit(socket))
   }
@@ -95,41 +103,49 @@ class TcpListener implements Listener {
       socket.destroy()
       return
     }
-    const ofClient = this.#connectionsOfClient.get(clientAddress) ?? 0
-    const reserved = clientAddress === socket.localAddress ? this.#limits.connectionsReserved : 0
-    if (this.#connections.size >= this.#limits.connectionsMax + reserved) {
-      this.#counts.refused.connections++
+    const lacking = this.#room.lacks(clientAddress)
+    if (lacking === undefined) {
+      this.#room.enter(clientAddress)
+      this.#serve(socket, clientAddress, () => this.#room.leave(clientAddress))
+    } else if (this.#isOwn(socket, clientAddress) && this.#reservedInUse < this.#limits.connectionsReserved) {
+      this.#reservedInUse++
+      this.#serve(socket, clientAddress, () => this.#reservedInUse--)
+    } else {
+      this.#counts.refused[lacking]++
       refuse(socket)
-    } else if (ofClient >= this.#limits.connectionsPerClientMax + reserved) {
-      this.#counts.refused.connectionsPerClient++
-      refuse(socket)
-    } else this.#serve(socket, clientAddress, ofClient)
+    }
   }
 
-  #serve(socket: Socket, clientAddress: string, ofClient: number): void {
+  /** Whether a connection comes from where our own queries come from, and a Pod's cannot. */
+  #isOwn(socket: Socket, clientAddress: string): boolean {
+    return clientAddress === socket.localAddress || clientAddress === '127.0.0.1' || clientAddress === '::1'
+  }
+
+  /** `leave`: gives the place back. */
+  #serve(socket: Socket, clientAddress: string, leave: () => void): void {
     const connection = new TcpConnection(socket, {
       handler: this.#handler,
       limits: this.#limits,
       counts: this.#counts,
+      room: this.#room,
       server: this.#serverName,
       family: familyOf(this.address),
       clientAddress,
     })
     this.#arrivals++
     this.#connections.add(connection)
-    this.#connectionsOfClient.set(clientAddress, ofClient + 1)
     this.#counts.connectionsAccepted++
     this.#counts.connectionsOpen++
-    socket.on('close', () => this.#forget(connection, clientAddress))
+    socket.on('close', () => {
+      leave()
+      this.#forget(connection)
+    })
     if (this.#isStopping) connection.finish(0)
   }
 
-  #forget(connection: TcpConnection, clientAddress: string): void {
+  #forget(connection: TcpConnection): void {
     this.#connections.delete(connection)
     this.#arrivals += connection.octetsRead
-    const left = (this.#connectionsOfClient.get(clientAddress) ?? 1) - 1
-    if (left === 0) this.#connectionsOfClient.delete(clientAddress)
-    else this.#connectionsOfClient.set(clientAddress, left)
     this.#counts.connectionsOpen--
     if (this.#connections.size === 0) this.#onEmpty?.()
   }

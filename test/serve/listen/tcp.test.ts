@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
 import { connect, type Socket } from 'node:net'
 import { suite, type TestContext, test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { boundBuffers } from '../../../src/host/stream-calls.ts'
+import { descriptorsOf } from '../../../src/serve/listen/descriptor.ts'
 import { framed, MessageStream } from '../../../src/serve/listen/framing.ts'
 import { type ListenCounts, newListenCounts } from '../../../src/serve/listen/listen-counts.ts'
 import { openTcpListener, type TcpListenerOptions } from '../../../src/serve/listen/tcp.ts'
+import { TCP_LIMITS } from '../../../src/serve/listen/tcp-limits.ts'
+import { type Holder, TcpRoom } from '../../../src/serve/listen/tcp-room.ts'
 import { type Arrival, Family, type Listener, type QueryHandler, Transport } from '../../../src/serve/query-handler.ts'
 import { until } from '../../common/until.ts'
 
@@ -271,6 +276,125 @@ suite('tcp listener', () => {
     assert.equal(counts.tcp.refused.connections, 1)
   })
 
+  test('keeps them for queries from loopback to another address, too', async (t) => {
+    const { client, counts } = await benchOf(t, echo, {
+      address: '127.0.0.9',
+      limits: { connectionsMax: 1, connectionsReserved: 1 },
+    })
+    client('127.0.0.2')
+    await until(() => counts.tcp.connectionsOpen === 1)
+    const own = client('127.0.0.1')
+    own.ask('query')
+    await until(() => own.responses.length === 1)
+    const another = client('127.0.0.1')
+    await until(() => another.isClosed)
+    own.socket.end()
+    await until(() => counts.tcp.connectionsOpen === 1)
+    const next = client('127.0.0.1')
+    next.ask('query')
+    await until(() => next.responses.length === 1)
+  })
+
+  for (const { promise, limits, reason, from } of [
+    {
+      promise: 'limits connections to all addresses together',
+      limits: { connectionsMax: 2, connectionsPerClientMax: 2 },
+      reason: 'connections',
+      from: ['127.0.0.2', '127.0.0.3', '127.0.0.4'],
+    },
+    {
+      promise: 'limits connections of one client to all addresses together',
+      limits: { connectionsMax: 9, connectionsPerClientMax: 2 },
+      reason: 'connectionsPerClient',
+      from: ['127.0.0.2', '127.0.0.2', '127.0.0.2'],
+    },
+  ] as const) {
+    test(promise, async (t) => {
+      const room = new TcpRoom({ ...TCP_LIMITS, ...limits })
+      const one = await benchOf(t, echo, { limits }, room)
+      const other = await benchOf(t, echo, { limits, address: '127.0.0.9' }, room)
+      const first = one.client(from[0])
+      other.client(from[1])
+      await until(() => one.counts.tcp.connectionsOpen + other.counts.tcp.connectionsOpen === 2)
+      const third = other.client(from[2])
+      await until(() => third.isClosed)
+      assert.equal(other.counts.tcp.refused[reason], 1)
+      first.socket.end()
+      await until(() => one.counts.tcp.connectionsOpen === 0)
+      const fourth = other.client(from[2])
+      fourth.ask('query')
+      await until(() => fourth.responses.length === 1)
+    })
+  }
+
+  test('holds no more for all slow readers together than it may: whoever has most is cut, the others get everything', async (t) => {
+    const limits = { heldOctetsMax: 1_500_000 }
+    const room = new WatchedRoom({ ...TCP_LIMITS, ...limits })
+    const waiting: Arrival[] = []
+    const handler = (arrival: Arrival) => void waiting.push(arrival)
+    const benches = [
+      await benchOf(t, handler, { limits }, room),
+      await benchOf(t, handler, { limits, address: '127.0.0.9' }, room),
+    ]
+    // The last one asks for twice as much as each other; all of them together for more than there is room for.
+    const asked = [8, 8, 8, 8, 8, 16]
+    const clients = asked.map((queries, i) => {
+      const client = benches[i % 2]!.client(`127.0.0.${20 + i}`)
+      client.socket.pause()
+      client.socket.on('connect', () => boundBuffers(descriptorsOf(client.socket)[0]!, TCP_LIMITS.kernelOctets))
+      for (let query = 0; query < queries; query++) client.ask(`query ${query}`)
+      return client
+    })
+    await until(() => waiting.length === asked.reduce((sum, queries) => sum + queries, 0))
+    for (const arrival of waiting) {
+      arrival.respond(Buffer.alloc(60_000))
+      // What a turn writes, the kernel gets at its end.
+      await nextTurn()
+      assert.ok(room.held <= limits.heldOctetsMax, `${room.held} octets held`)
+    }
+    const cut = () => benches.reduce((sum, { counts }) => sum + counts.tcp.cut.heldInAll, 0)
+    assert.ok(cut() >= 1)
+    for (const client of clients) client.socket.resume()
+    await until(() => clients.every((client, i) => client.isClosed || client.responses.length === asked[i]))
+    assert.equal(clients.filter(({ isClosed }) => isClosed).length, cut())
+    assert.equal(clients.at(-1)!.isClosed, true)
+    await until(() => room.held === 0)
+  })
+
+  test('forgets what it held when a client is gone', async (t) => {
+    const room = new WatchedRoom(TCP_LIMITS)
+    const { client, counts } = await benchOf(t, (arrival) => arrival.respond(Buffer.alloc(60_000)), {}, room)
+    const asking = client()
+    asking.socket.pause()
+    for (let i = 0; i < 100; i++) asking.ask(`query ${i}`)
+    const partial = client()
+    partial.socket.write(Buffer.from('ffff616263', 'hex'))
+    await until(() => room.holders === 2)
+    asking.socket.resetAndDestroy()
+    partial.socket.resetAndDestroy()
+    await until(() => counts.tcp.connectionsOpen === 0)
+    assert.equal(room.held, 0)
+  })
+
+  test('leaves no more to the kernel than it may', async (t) => {
+    const room = new WatchedRoom(TCP_LIMITS)
+    const waiting: Arrival[] = []
+    const { client } = await benchOf(t, (arrival) => waiting.push(arrival), {}, room)
+    const asking = client()
+    asking.socket.pause()
+    asking.socket.on('connect', () => boundBuffers(descriptorsOf(asking.socket)[0]!, TCP_LIMITS.kernelOctets))
+    for (let i = 0; i < 40; i++) asking.ask(`query ${i}`)
+    await until(() => waiting.length === 40)
+    for (const arrival of waiting) arrival.respond(Buffer.alloc(60_000))
+    await nextTurn()
+    // In our kernel's buffer and in the client's, each of which may take twice the octets that it was told.
+    const ofKernels = 40 * 60_002 - room.held
+    assert.ok(
+      ofKernels <= 2 * (TCP_LIMITS.kernelOctets.toSend + TCP_LIMITS.kernelOctets.received),
+      `${ofKernels} octets are with the kernel`,
+    )
+  })
+
   test('says which address is in use and which is not of this machine', async (t) => {
     const { listener } = await benchOf(t, echo)
     await assert.rejects(benchOf(t, echo, { port: listener.port }), {
@@ -379,6 +503,24 @@ class Client {
   }
 }
 
+/** Shows what is held. */
+class WatchedRoom extends TcpRoom {
+  readonly #seen = new Set<Holder>()
+
+  get held(): number {
+    return [...this.#seen].reduce((sum, { heldOctets }) => sum + heldOctets, 0)
+  }
+
+  get holders(): number {
+    return [...this.#seen].filter(({ heldOctets }) => heldOctets > 0).length
+  }
+
+  override hold(holder: Holder, octets: number): void {
+    this.#seen.add(holder)
+    super.hold(holder, octets)
+  }
+}
+
 interface Bench {
   readonly listener: Listener
   readonly counts: ListenCounts
@@ -390,10 +532,12 @@ async function benchOf(
   t: TestContext,
   handler: QueryHandler,
   options: Partial<TcpListenerOptions> = {},
+  room?: TcpRoom,
 ): Promise<Bench> {
   const counts = newListenCounts()
   const listener = await openTcpListener({ address: '127.0.0.1', port: 0, reusePort: false, ...options }, handler, {
     counts: counts.tcp,
+    ...(room === undefined ? {} : { room }),
   })
   t.after(() => listener.stop(0))
   return {
