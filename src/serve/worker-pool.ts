@@ -5,6 +5,7 @@
  * same poll, memory and sockets: the kernel keeps what comes meanwhile, and at most the batch that it held is lost.
  */
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import type { DatagramCalls } from '../host/syscalls.ts'
 import { BLOCK_BYTES, CounterLabels, TrafficCounters } from '../observe/counters.ts'
@@ -52,6 +53,9 @@ export interface WorkerCounts {
 
 /** Misses taken in one turn of the event loop; the others wait for the next, so that upstreams and the control plane have their share. */
 const MISSES_PER_TURN_MAX = 256
+
+/** Turns in which a socket that ends waits for its misses; the queue holds no more, but its other sockets may go on filling it. */
+const LAST_TURNS_MAX = 64
 
 /** A worker that falls at once is not started again at once; but while none runs, nobody on the node has UDP. */
 const RESTART_MS_MIN = 10
@@ -217,8 +221,8 @@ class PooledWorker {
         held?.end()
         fromWorker()
         await this.#untilTurn()
-        // What it passed on in its last turn with the socket is still to be taken.
-        this.#takeMisses()
+        // What it passed on before is still to be taken.
+        for (let turn = 0; turn < LAST_TURNS_MAX && this.#takeSomeMisses(); turn++) await nextTurn()
         this.#takers.delete(tag)
       },
     }
@@ -268,13 +272,18 @@ class PooledWorker {
   }
 
   #takeMisses(): void {
+    if (this.#takeSomeMisses()) setImmediate(() => this.#takeMisses())
+  }
+
+  /** Those of one turn; whether there may be more. */
+  #takeSomeMisses(): boolean {
     this.#misses.looking()
     for (let taken = 0; taken < MISSES_PER_TURN_MAX; taken++) {
       const miss = this.#misses.take()
-      if (miss === undefined) return
+      if (miss === undefined) return false
       this.#takers.get(miss.socket)?.(miss)
     }
-    setImmediate(() => this.#takeMisses())
+    return true
   }
 
   /** Resolves when the worker has begun a turn after now; a worker that is gone or stuck is not waited for. */

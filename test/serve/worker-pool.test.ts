@@ -8,6 +8,7 @@ import { newListenCounts } from '../../src/serve/listen/listen-counts.ts'
 import { mmsgListeners } from '../../src/serve/listen/udp-mmsg.ts'
 import type { Arrival } from '../../src/serve/query-handler.ts'
 import { WorkerPool } from '../../src/serve/worker-pool.ts'
+import { clientOf } from '../common/datagram-pair.ts'
 import { until } from '../common/until.ts'
 
 const FALLS = 3
@@ -74,5 +75,33 @@ suite('worker pool', () => {
     }
     assert.ok(dropped() > 0, 'nothing was dropped')
     await until(() => taken > 0)
+  })
+
+  test('a listener that ends takes every miss that came before, however many', async (t) => {
+    const { pool, listen } = openPool()
+    let taken = 0
+    const listener = await listen((arrival) => {
+      taken++
+      arrival.drop()
+    })
+    const calls = datagramCalls()
+    const client = clientOf(calls, listener.port)
+    t.after(async () => {
+      calls.close(client)
+      await pool.stop()
+    })
+    const datagram = new Uint8Array(40)
+    const send = () => calls.sendOctets(client, datagram, datagram.length)
+    send()
+    // The worker runs.
+    await until(() => taken === 1)
+    const sent = 2_000
+    for (let i = 1; i < sent; i++) {
+      send()
+      // The event loop does not turn meanwhile; the worker has its time, so that no socket overflows.
+      if (i % 100 === 99) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
+    await listener.stop(1_000)
+    assert.equal(taken, sent)
   })
 })
