@@ -118,6 +118,8 @@ class Agent implements RunningAgent {
       isOver: () => this.#isOver(),
       datagramsAnswered: () =>
         [this.#traffic, ...this.#fastPath.traffic].reduce((sum, block) => sum + datagramsIn(block), 0),
+      workers: () => this.#fastPath.workers,
+      replaceWorker: (worker, why) => this.#fastPath.replaceWorker(worker, why),
     })
     this.#fastPath = new AgentFastPath({
       log: this.#log,

@@ -84,6 +84,18 @@ export class AgentFastPath {
     await this.#batched?.pool.stop()
   }
 
+  /** Of each worker, the numbers by which others see how it does. */
+  get workers(): readonly SharedArrayBuffer[] {
+    return this.#batched?.pool.controls ?? []
+  }
+
+  /** Ends a worker that is stuck; the next one goes on with its sockets as soon as it is gone. */
+  replaceWorker(worker: number, why: string): void {
+    const failed = (error: unknown): void =>
+      this.#parts.log.error('worker-not-replaced', { worker, error: textOf(error) })
+    this.#batched?.pool.fell(worker, why).catch(failed)
+  }
+
   /** Keeps an answer for the workers. */
   offer(query: Query, resolution: Resolution, zoneLabel: string): void {
     this.#batched?.filler.offer(query, resolution, zoneLabel)

@@ -34,6 +34,9 @@ export interface PresenceParts {
   isOver(): boolean
   /** Datagrams that were answered since the start. */
   datagramsAnswered(): number
+  /** The numbers of each UDP worker. */
+  workers(): readonly SharedArrayBuffer[]
+  replaceWorker(worker: number, why: string): void
 }
 
 /** Milliseconds for an own query at the start, and between two. */
@@ -154,8 +157,16 @@ export class Presence {
         counts: this.ownQueries.memory,
         lifeSign: this.#lifeSign.memory,
         areLedHere: this.host.hasRules,
+        workers: this.#parts.workers(),
       },
-      (error) => log.error('watchdog-failed', { error: textOf(error) }),
+      {
+        onFailure: (error) => log.error('watchdog-failed', { error: textOf(error) }),
+        onStillWorker: (worker, stillMs) => {
+          const why = `it stood still for ${Math.round(stillMs)} ms`
+          log.error('worker-stuck', { worker, why })
+          this.#parts.replaceWorker(worker, why)
+        },
+      },
     )
   }
 

@@ -14,7 +14,8 @@ import { sweepHeap } from '../host/sweep-heap.ts'
 import { LifeSign } from '../observe/life-sign.ts'
 import { OwnQueryCounters } from '../observe/own-query-counters.ts'
 import { askOurselves, type OwnTarget, openSource } from './own-query.ts'
-import type { ToWatchdog, WatchdogSettings } from './watchdog.ts'
+import type { FromWatchdog, ToWatchdog, WatchdogSettings } from './watchdog.ts'
+import { WorkerTurns } from './worker-turns.ts'
 
 const settings = workerData as WatchdogSettings
 const counters = new OwnQueryCounters(settings.counts)
@@ -54,6 +55,8 @@ const watched: Watched[] = settings.targets.flatMap((target) => {
   return sources.map((source) => ({ target, source, wellAtMs: performance.now(), why: '' }))
 })
 
+const workerTurns = new WorkerTurns(settings.workers, settings.deadlineMs, performance.now())
+
 let lookedAtMs = performance.now()
 for (;;) {
   const before = performance.now()
@@ -71,7 +74,11 @@ for (;;) {
     for (const one of watched) if (one.target.transport === 'udp') one.wellAtMs = performance.now()
   }
   // Time that nobody got is nobody's fault: it counts for no one.
-  if (late > STARVED_MS) for (const one of watched) one.wellAtMs += late
+  if (late > STARVED_MS) {
+    for (const one of watched) one.wellAtMs += late
+    workerTurns.forgive(late)
+  }
+  await lookAtWorkers()
   const isStuck = ({ wellAtMs }: Watched) => performance.now() - wellAtMs > settings.deadlineMs
   const stuck = watched.find(
     (one) => isStuck(one) && (!settings.areLedHere || ofTransport(one.target.transport).every(isStuck)),
@@ -81,6 +88,15 @@ for (;;) {
     await end(
       `own queries to ${address} port ${port} over ${transport} failed for ${settings.deadlineMs} ms: ${stuck.why}`,
     )
+  }
+}
+
+async function lookAtWorkers(): Promise<void> {
+  for (const { worker, stillMs, isNew, isHopeless } of workerTurns.look(performance.now())) {
+    if (Number.isFinite(stopByMs)) return
+    if (isHopeless)
+      await end(`UDP worker ${worker} has stood still for ${Math.round(stillMs)} ms and cannot be replaced`)
+    if (isNew) parentPort?.postMessage({ kind: 'still-worker', worker, stillMs } satisfies FromWatchdog)
   }
 }
 

@@ -131,9 +131,14 @@ export class WorkerPool {
     return this.#workers[worker]!.serve(socket, take, this.#direct)
   }
 
-  /** Ends a worker as if it had fallen: for one that is stuck, and for tests. */
-  async fell(worker: number): Promise<void> {
-    await this.#workers[worker]!.fell()
+  /** What each worker and others see of it, as `worker-contract` has it. */
+  get controls(): readonly SharedArrayBuffer[] {
+    return this.#workers.map(({ control }) => control)
+  }
+
+  /** Ends a worker as if it had fallen: for one that is stuck, and for tests. One that is in a system call ends when that does. */
+  async fell(worker: number, why = 'it was ended'): Promise<void> {
+    await this.#workers[worker]!.fell(why)
   }
 
   /** Ends the threads; their sockets have been taken back before. */
@@ -160,6 +165,7 @@ class PooledWorker {
   readonly #misses = new MissQueue()
   readonly #takers = new Map<number, TakeMiss>()
   #worker: Worker | undefined
+  #whyFelled: string | undefined
   #startedAtMs = 0
   #pauseMs = RESTART_MS_MIN
   #isStopping = false
@@ -189,6 +195,10 @@ class PooledWorker {
       clockZeroSeconds: clockZeroSeconds(),
     }
     this.#run()
+  }
+
+  get control(): SharedArrayBuffer {
+    return this.#start.control
   }
 
   word(word: number): number {
@@ -241,7 +251,8 @@ class PooledWorker {
     clearTimeout(late)
   }
 
-  async fell(): Promise<void> {
+  async fell(why: string): Promise<void> {
+    this.#whyFelled = why
     await this.#worker?.terminate()
   }
 
@@ -254,12 +265,13 @@ class PooledWorker {
     this.#startedAtMs = performance.now()
     const worker = new Worker(WORKER_FILE, { workerData: this.#start, resourceLimits: RESOURCE_LIMITS })
     this.#worker = worker
+    this.#whyFelled = undefined
     let why = 'it ended by itself'
     worker.on('message', () => this.#takeMisses())
     worker.on('error', (error) => (why = error instanceof Error ? (error.stack ?? error.message) : String(error)))
     worker.on('exit', () => {
       this.#worker = undefined
-      if (!this.#isStopping) this.#runAgain(why)
+      if (!this.#isStopping) this.#runAgain(this.#whyFelled ?? why)
     })
   }
 

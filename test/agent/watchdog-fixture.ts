@@ -37,9 +37,13 @@ startWatchdog(
     counts: counters.memory,
     lifeSign: lifeSign.memory,
     areLedHere: false,
+    workers: [],
   },
-  (error) => {
-    throw error
+  {
+    onFailure: (error) => {
+      throw error
+    },
+    onStillWorker: () => undefined,
   },
 )
 while (count.answers < 4) await once(server, 'message')
