@@ -66,7 +66,7 @@ const misbehaviours: { promise: string; over: ('udp' | 'tcp')[]; script: () => S
   },
   {
     promise: 'lies about id, name and type before it tells the truth',
-    over: ['udp', 'tcp'],
+    over: ['udp'],
     script: () => (query) => {
       query.send(lie(query, { id: query.id ^ 1 }))
       query.send(lie(query, { name: 'bank.example' }))
@@ -81,6 +81,24 @@ const misbehaviours: { promise: string; over: ('udp' | 'tcp')[]; script: () => S
       if (query.transport === 'tcp') query.answer()
       else for (let forged = 1; forged < 200; forged++) query.send(lie(query, { id: query.id ^ forged }))
     },
+  },
+  {
+    promise: 'lies about the id before it tells the truth',
+    over: ['tcp'],
+    script: () => (query) => {
+      query.send(lie(query, { id: query.id ^ 1 }))
+      query.answer()
+    },
+  },
+  {
+    promise: 'lies about the name of everything on every first connection',
+    over: ['tcp'],
+    script: () => onFirstConnection((query) => query.send(lie(query, { name: 'bank.example' }))),
+  },
+  {
+    promise: 'breaks off its messages on every first connection',
+    over: ['tcp'],
+    script: () => onFirstConnection((query) => query.send(responseTo(query).subarray(0, -1))),
   },
   {
     promise: 'answers with octets that are no message, then properly',
@@ -104,12 +122,12 @@ const misbehaviours: { promise: string; over: ('udp' | 'tcp')[]; script: () => S
   {
     promise: 'resets every first connection under its queries',
     over: ['tcp'],
-    script: () => resetsFirst((query) => query.reset()),
+    script: () => onFirstConnection((query) => query.reset()),
   },
   {
     promise: 'half-closes every first connection under its queries',
     over: ['tcp'],
-    script: () => resetsFirst((query) => query.end()),
+    script: () => onFirstConnection((query) => query.end()),
   },
   {
     promise: 'sends its answers an octet at a time',
@@ -122,7 +140,7 @@ const misbehaviours: { promise: string; over: ('udp' | 'tcp')[]; script: () => S
   },
 ]
 
-function resetsFirst(harm: (query: AskedQuery) => void): Script {
+function onFirstConnection(harm: (query: AskedQuery) => void): Script {
   let harmed: number | undefined
   return (query) => {
     harmed ??= query.connection

@@ -20,7 +20,7 @@ import {
   writeUint16,
 } from './header.ts'
 import { movePointers } from './moved-records.ts'
-import { endOfName, type Name, readName, skipName, writeName } from './name.ts'
+import { endOfName, isAtOrBelow, type Name, readName, skipName, writeName } from './name.ts'
 import { flagsOf, idOf, type Question, readQuestion } from './query.ts'
 import { RecordClass, RecordType } from './record-type.ts'
 
@@ -47,7 +47,7 @@ export interface ResponseFacts {
   readonly hasAlias: boolean
   /** The smallest TTL among answer, authority and additional records, in seconds; undefined without records. */
   readonly ttlSecondsMin: number | undefined
-  /** min(TTL, MINIMUM) of the SOA in the authority section, in seconds. */
+  /** min(TTL, MINIMUM) of the SOA in the authority section, in seconds; of a zone that holds what was asked for alone. */
   readonly negativeTtlSeconds: number | undefined
 }
 
@@ -130,6 +130,7 @@ function walkRecords(message: Uint8Array, start: number, question: Question | un
   let optEnd = -1
   let ttlSecondsMin: number | undefined
   let negativeTtlSeconds: number | undefined
+  let soaOwner: Name | undefined
   let hasAlias = false
   scratch.answers = 0
   if (scratch.answerOwners.length > OWNERS_KEPT_MAX) scratch.answerOwners = []
@@ -162,12 +163,14 @@ function walkRecords(message: Uint8Array, start: number, question: Question | un
           scratch.answerRdataAt[answer] = rdataAt
         }
         hasAlias ||= type === RecordType.CNAME || type === RecordType.DNAME
-      } else if (record < answers + authorities && type === RecordType.SOA && negativeTtlSeconds === undefined) {
+      } else if (record < answers + authorities && type === RecordType.SOA && soaOwner === undefined) {
+        soaOwner = owner
         negativeTtlSeconds = negativeTtl(message, rdataAt, rdataEnd, ttl)
       }
     }
     at = rdataEnd
   }
+  const chain = question === undefined ? NO_CHAIN : followAliases(message, question, soaOwner)
   return {
     ttls,
     edns,
@@ -175,10 +178,10 @@ function walkRecords(message: Uint8Array, start: number, question: Question | un
     optEnd,
     end: at,
     facts: {
-      hasAnswer: question !== undefined && isAnswered(message, question),
+      hasAnswer: chain.isAnswered,
       hasAlias,
       ttlSecondsMin,
-      negativeTtlSeconds,
+      negativeTtlSeconds: chain.isInZone ? negativeTtlSeconds : undefined,
     },
   }
 }
@@ -195,22 +198,36 @@ function negativeTtl(message: Uint8Array, rdataAt: number, rdataEnd: number, ttl
   return Math.min(ttl, saneTtl(readUint32(message, mailboxEnd + 16)))
 }
 
-/** Whether the answer section, as it was walked, reaches a record of the asked type, CNAMEs followed from the asked name. */
-function isAnswered(message: Uint8Array, question: Question): boolean {
+interface Chain {
+  /** It reaches a record of the asked type. */
+  readonly isAnswered: boolean
+  /** One of its names is in the zone of the SOA. */
+  readonly isInZone: boolean
+}
+
+const NO_CHAIN: Chain = { isAnswered: false, isInZone: false }
+
+/**
+ * The answer section, as it was walked: CNAMEs followed from the asked name. `zone` is the SOA's owner; one that is not at or
+ * above a name of the chain denies nothing of it (RFC 2308 section 5).
+ */
+function followAliases(message: Uint8Array, question: Question, zone: Name | undefined): Chain {
   const { answers, answerOwners, answerTypes, answerRdataAt } = scratch
   let name = question.name
+  let isInZone = false
   for (let link = 0; link <= CNAME_CHAIN_MAX; link++) {
+    isInZone ||= zone !== undefined && isAtOrBelow(name, zone)
     let alias: Name | undefined
     for (let answer = 0; answer < answers; answer++) {
       if (answerOwners[answer] !== name) continue
       const type = answerTypes[answer]
-      if (type === question.type || question.type === RecordType.ANY) return true
+      if (type === question.type || question.type === RecordType.ANY) return { isAnswered: true, isInZone }
       if (type === RecordType.CNAME) alias = readName(message, answerRdataAt[answer]!, message.length)
     }
-    if (alias === undefined) return false
+    if (alias === undefined) break
     name = alias
   }
-  return false
+  return { isAnswered: false, isInZone }
 }
 
 /**

@@ -25,6 +25,9 @@ const LENGTH_OCTETS = 2
 /** Why we close a connection ourselves. */
 const OUR_CODES: ReadonlySet<string> = new Set(['RETIRED', 'IDLE', 'STALLED', 'STOPPED'])
 
+/** How a query ends whose response is none: broken, or about another question. */
+const NO_RESPONSE = 'NO_RESPONSE'
+
 export interface TcpConnectionSettings {
   readonly upstream: UpstreamAddress
   readonly isTls: boolean
@@ -39,6 +42,8 @@ export interface TcpConnectionParts {
   randomId(): number
   /** Called once when the connection is gone; `wasCut`: by the peer, while queries were waiting. */
   connectionClosed(connection: TcpConnection, wasCut: boolean): void
+  /** The peer's stream cannot be trusted any more: it takes no more queries. */
+  connectionSpoiled(connection: TcpConnection): void
 }
 
 /** Shared by all connections: a read and its handling are one synchronous step. */
@@ -251,17 +256,21 @@ export class TcpConnection {
       this.#parts.counts.mismatched++
       return
     }
-    const response = matchingResponse(message, query.question, id, this.#parts.counts)
-    if (response === undefined) return
     this.#pending.delete(id)
-    this.responses++
     const listener = query.end()
-    if (listener === undefined) {
-      this.#abandoned--
-      this.#parts.counts.late++
+    if (listener === undefined) this.#abandoned--
+    const response = matchingResponse(message, query.question, id, this.#parts.counts)
+    if (response === undefined) {
+      // Nobody forges into a connection: it is the peer that is confused, and no better response will come for this id.
+      const wasProven = this.responses > 0
+      this.#parts.connectionSpoiled(this)
+      this.retire()
+      listener?.exchangeEnded({ kind: 'unreachable', code: NO_RESPONSE, wasProven })
       return
     }
-    listener.exchangeEnded({ kind: 'response', response })
+    this.responses++
+    if (listener === undefined) this.#parts.counts.late++
+    else listener.exchangeEnded({ kind: 'response', response })
   }
 
   #close(code: string): void {

@@ -174,6 +174,7 @@ export class TcpExchanger implements Exchanger {
           if (wasCut) this.#learnFromCut(closed)
           this.#forget(closed)
         },
+        connectionSpoiled: (spoiled) => this.#takeOut(spoiled),
       },
     )
     const aroundMean = (mean: number): number => mean * (0.5 + this.#parts.random())
@@ -213,7 +214,7 @@ export class TcpExchanger implements Exchanger {
   }
 
   #retire(pooled: Pooled): void {
-    this.#pool.splice(this.#pool.indexOf(pooled), 1)
+    this.#takeOut(pooled.connection)
     // Not before this turn's queries are on it.
     setImmediate(() => pooled.connection.retire())
   }
@@ -221,12 +222,16 @@ export class TcpExchanger implements Exchanger {
   #forget(connection: TcpConnection): void {
     this.#open.delete(connection)
     this.#unflushed.delete(connection)
-    const index = this.#pool.findIndex((pooled) => pooled.connection === connection)
-    if (index !== -1) this.#pool.splice(index, 1)
+    this.#takeOut(connection)
     if (this.#open.size === 0) {
       clearInterval(this.#sweeper)
       this.#sweeper = undefined
     }
+  }
+
+  #takeOut(connection: TcpConnection): void {
+    const index = this.#pool.findIndex((pooled) => pooled.connection === connection)
+    if (index !== -1) this.#pool.splice(index, 1)
   }
 
   #sweep(): void {

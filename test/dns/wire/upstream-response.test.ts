@@ -175,6 +175,35 @@ suite('upstream response', () => {
       is: { hasAnswer: false, hasAlias: true, ttlSecondsMin: 300, negativeTtlSeconds: 60 },
     },
     {
+      promise: 'the SOA of the zone that the alias leads to tells the lifetime',
+      bytes: message(
+        { answers: 1, authorities: 1 },
+        record(5, hex('0179 036e6574 00')),
+        record(6, SOA_RDATA, '036e6574 00'),
+      ),
+      is: { hasAnswer: false, hasAlias: true, ttlSecondsMin: 300, negativeTtlSeconds: 60 },
+    },
+    {
+      promise: 'the SOA of the root tells the lifetime of everything',
+      bytes: message({ authorities: 1 }, record(6, SOA_RDATA, '00')),
+      is: { hasAnswer: false, hasAlias: false, ttlSecondsMin: 300, negativeTtlSeconds: 60 },
+    },
+    {
+      promise: 'the SOA of another zone tells none',
+      bytes: message({ authorities: 1 }, record(6, SOA_RDATA, '036e6574 00')),
+      is: { hasAnswer: false, hasAlias: false, ttlSecondsMin: 300, negativeTtlSeconds: undefined },
+    },
+    {
+      promise: 'the SOA of a zone below the asked name tells none',
+      bytes: message({ authorities: 1 }, record(6, SOA_RDATA, '0179c00c')),
+      is: { hasAnswer: false, hasAlias: false, ttlSecondsMin: 300, negativeTtlSeconds: undefined },
+    },
+    {
+      promise: 'the SOA of a zone that only ends in the same letters tells none',
+      bytes: message({ authorities: 1 }, record(6, SOA_RDATA, '05616d706c65 00')),
+      is: { hasAnswer: false, hasAlias: false, ttlSecondsMin: 300, negativeTtlSeconds: undefined },
+    },
+    {
       promise: 'aliases in a ring do not answer and do not hang',
       bytes: message({ answers: 2 }, record(5, hex('0179c00e')), record(5, hex('c00c'), '0179c00e')),
       is: { hasAnswer: false, hasAlias: true, ttlSecondsMin: 300, negativeTtlSeconds: undefined },

@@ -113,7 +113,6 @@ suite('queries over TCP', () => {
     const server = await upstream(t, {
       script: (query) => {
         query.send(responseTo({ ...query, id: query.id ^ 1 }))
-        query.send(responseTo({ ...query, name: 'evil.example' }))
         query.send(Buffer.from('no'))
         query.send(Buffer.alloc(0))
         query.answer()
@@ -124,6 +123,63 @@ suite('queries over TCP', () => {
     for (const name of names(3)) assert.equal(gist(await asked.forward(question(name))), 'rcode 0')
     assert.equal(server.connectionsAccepted, 1)
     assert.ok(asked.status().mismatched >= 6)
+  })
+
+  const broken: { promise: string; send(query: AskedQuery): void; counted: 'malformed' | 'mismatched' }[] = [
+    {
+      promise: 'breaks off',
+      send: (query) => query.send(responseTo(query).subarray(0, -1)),
+      counted: 'malformed',
+    },
+    {
+      promise: 'is no response',
+      send: (query) => query.send(Buffer.concat([query.bytes.subarray(0, 2), Buffer.alloc(10)])),
+      counted: 'malformed',
+    },
+    {
+      promise: 'is about another name',
+      send: (query) => query.send(responseTo({ ...query, name: 'other.example' })),
+      counted: 'mismatched',
+    },
+  ]
+  for (const { promise, send, counted } of broken) {
+    test(`go over another connection, long before they would be late, when what comes for their id ${promise}`, async (t) => {
+      const server = await upstream(t)
+      // Nothing is late here before the test itself is.
+      const asked = group(t, { upstreams: [server], transport: 'tcp', deadlineMs: 600_000 })
+      assert.equal(gist(await asked.forward(question('first.example'))), 'rcode 0')
+      const held: AskedQuery[] = []
+      server.script = (query) => {
+        if (query.connection > 1) query.answer()
+        else if (query.name === 'waits.example') held.push(query)
+        else send(query)
+      }
+      const waits = asked.forward(question('waits.example'))
+      await until(() => held.length > 0)
+      assert.equal(gist(await asked.forward(question('broken.example'))), 'rcode 0')
+      assert.equal(asked.status()[counted], 1)
+      assert.equal(asked.status().upstreams[0]!.timeouts, 0)
+      // What else is under way on the first connection is still answered there, and then it is closed.
+      held[0]!.answer()
+      assert.equal(gist(await waits), 'rcode 0')
+      await until(() => server.connectionsOpen === 1)
+      assert.equal(server.connectionsAccepted, 2)
+    })
+  }
+
+  test('ask another upstream, and fail without waiting, when all that comes for them is broken', async (t) => {
+    const breaks: AskedQuery[] = []
+    const script = (query: AskedQuery): void => {
+      breaks.push(query)
+      query.send(responseTo(query).subarray(0, -1))
+    }
+    const [first, second] = [await upstream(t, { script }), await upstream(t, { script })]
+    const asked = group(t, { upstreams: [first, second], transport: 'tcp', deadlineMs: 600_000 })
+    assert.equal(gist(await asked.forward(question('broken.example'))), 'unreachable')
+    assert.equal(breaks.length, 6)
+    assert.ok(asked.status().upstreams.every(({ isHealthy }) => !isHealthy))
+    second.script = (query) => query.answer()
+    assert.equal(gist(await asked.forward(question('good.example'))), 'rcode 0')
   })
 
   test('change to a new connection after a number of queries, without losing one', async (t) => {
