@@ -2,7 +2,7 @@
 // of services; half are headless with twenty endpoints each, so that there are ten endpoints to a service. Prints the
 // path of a kubeconfig; each line on standard input replaces one slice's first address by the line's text. Two more
 // numbers make one large headless service, of so many slices with so many endpoints; the line `flap` turns one of them
-// on and off.
+// on and off. The line `relist` forgets all versions and ends all watches, as after a long absence.
 
 import { createInterface } from 'node:readline'
 import type { KubernetesObject } from '../../test/common/api-under-test.ts'
@@ -87,6 +87,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (line === 'flap') {
     isReady = !isReady
     await api.apply(largeSliceOf(0, isReady))
+  } else if (line === 'relist') {
+    api.compact()
+    api.cutWatches('expired')
   } else await api.apply(sliceOf(0, line))
 }
 await api.stop()

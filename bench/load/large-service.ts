@@ -5,13 +5,13 @@
 
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as dnsPacket from 'dns-packet'
-import { longestStallSeconds, residentMiB, type ScaleAgent, startScaleAgent, startScaleApi } from './scale-agent.ts'
+import { cpuMs, residentMiB, startScaleAgent, startScaleApi } from './scale-agent.ts'
 
 const slices = Number(process.argv[2] ?? 500)
 const endpoints = Number(process.argv[3] ?? 100)
@@ -24,12 +24,6 @@ const folder = mkdtempSync(join(tmpdir(), 'nodelocal-mcs-large-'))
 const socket = createSocket('udp4')
 const { api, kubeconfig } = await startScaleApi(100, slices, endpoints)
 const agent = await startScaleAgent(folder, `{ source: kubernetes, kubernetes: { kubeconfig: "${kubeconfig}" } }`)
-
-/** Milliseconds of CPU of the whole process. */
-function cpuMs({ pid }: ScaleAgent): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
-  return (Number(fields[11]) + Number(fields[12])) * 10
-}
 
 async function ask(name: string): Promise<{ rcode: string; count: number }> {
   socket.send(
@@ -46,7 +40,8 @@ async function ask(name: string): Promise<{ rcode: string; count: number }> {
 async function measure(what: string, isFlapping: boolean): Promise<void> {
   const own = monitorEventLoopDelay({ resolution: 10 })
   own.enable()
-  const cpuBeforeMs = cpuMs(agent)
+  await agent.turns()
+  const cpuBeforeMs = cpuMs(agent.pid)
   const flapping = isFlapping ? setInterval(() => api.stdin!.write('flap\n'), FLAP_MS) : undefined
   const latencies: number[] = []
   const endMs = performance.now() + seconds * 1000
@@ -64,8 +59,8 @@ async function measure(what: string, isFlapping: boolean): Promise<void> {
     at(0.5),
     at(0.99),
     at(1),
-    ((cpuMs(agent) - cpuBeforeMs) / seconds / 10).toFixed(1),
-    ((await longestStallSeconds(agent)) * 1000).toFixed(1),
+    ((cpuMs(agent.pid) - cpuBeforeMs) / seconds / 10).toFixed(1),
+    (await agent.turns()).longestMs.toFixed(1),
     Math.max(0, own.max / 1e6 - 10).toFixed(1),
   ]
   console.log(`| ${cells.join(' | ')} |`)
@@ -77,7 +72,7 @@ try {
     `${slices * endpoints} endpoints in ${slices} slices: ready after ${(agent.readyMs / 1000).toFixed(2)} s (${rcode}), ${residentMiB(agent.pid).toFixed(0)} MiB resident\n`,
   )
   console.log(
-    '| | query ms, median | p99 | worst | CPU % | longest stall so far ms | of an idle process |\n| --- | --- | --- | --- | --- | --- | --- |',
+    '| | query ms, median | p99 | worst | CPU % | longest turn ms | of an idle process |\n| --- | --- | --- | --- | --- | --- | --- |',
   )
   await measure('nothing changes', false)
   await measure('an endpoint flaps', true)

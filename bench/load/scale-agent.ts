@@ -1,11 +1,16 @@
 /** An agent as a process of its own for the benches of a clusterset at scale, and the API server it follows. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { constants as osConstants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { COUNT_CPU, type RecordedTurns } from './turn-recorder.ts'
 
 const READY_MS = 60_000
+/** The kernel's unit of CPU time (`getconf CLK_TCK`). */
+const CLOCK_TICK_MS = 10
 const root = new URL('../../', import.meta.url).pathname
 
 export async function firstLine(child: ChildProcess): Promise<string> {
@@ -32,49 +37,67 @@ export function residentMiB(pid: number): number {
 export interface ScaleAgent {
   readonly pid: number
   readonly port: number
+  /** Milliseconds from its start until it listened, and until its zone was synced. */
+  readonly listeningMs: number
   readonly readyMs: number
+  /** Milliseconds of CPU until it was ready. */
+  readonly readyCpuMs: number
+  /** What turns of its event loop took until it listened, and from then on until it was ready. */
+  readonly start: RecordedTurns
+  readonly sync: RecordedTurns
   readonly child: ChildProcess
-  /** The address of `metrics` or `health`. */
-  http(what: string): string
+  /** Its turns since this was asked before, or since it was ready. */
+  turns(): Promise<RecordedTurns>
 }
 
-/** Starts the agent, waits until it is ready, and hands out its ports. */
-export async function startScaleAgent(folder: string, clusterset: string): Promise<ScaleAgent> {
+/**
+ * Starts the agent, waits until it is ready, and hands out its ports. Nobody asks it anything meanwhile. `countsCpu`: it tells
+ * the CPU of its turns, and nothing else that is worth knowing (`turn-recorder.ts`).
+ */
+export async function startScaleAgent(folder: string, clusterset: string, countsCpu = false): Promise<ScaleAgent> {
   const path = join(folder, 'config.yaml')
   writeFileSync(
     path,
     `listen: { port: 0 }\nclusterset: ${clusterset}\nforward: []\nmetrics: { address: "127.0.0.1:0" }\nhealth: { address: "127.0.0.1:0" }\n`,
   )
   const startedMs = performance.now()
-  const child = spawn(process.execPath, [join(root, 'dist/nodelocal-mcs.js'), 'run', '--config', path], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const flags = ['--import', join(root, 'bench/load/turn-recorder.ts')]
+  const child = spawn(process.execPath, [...flags, join(root, 'dist/nodelocal-mcs.js'), 'run', '--config', path], {
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    env: { ...process.env, [COUNT_CPU]: countsCpu ? '1' : '0' },
   })
-  let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
-  const http = (what: string) =>
-    `http://127.0.0.1:${new RegExp(`"${what}","address":"[^"]*","port":(\\d+)`).exec(output)?.[1]}`
-  await until(async () => output.includes('"started"') && (await fetch(`${http('health')}/readyz`)).status === 200, 5)
-  const readyMs = performance.now() - startedMs
-  return {
-    pid: child.pid!,
-    port: Number(/"port":(\d+)/.exec(output.slice(output.indexOf('"started"')))![1]),
-    http,
-    readyMs,
-    child,
+  const turns = async (): Promise<RecordedTurns> => {
+    child.send('turns')
+    return ((await once(child, 'message')) as [RecordedTurns])[0]
   }
+  let output = ''
+  for (const stream of [child.stdout!, child.stderr!])
+    stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  await until(() => Promise.resolve(output.includes('"started"')), 1)
+  const listeningMs = performance.now() - startedMs
+  const start = await turns()
+  await until(() => Promise.resolve(output.includes('"zone-synced"')), 1)
+  const readyMs = performance.now() - startedMs
+  const readyCpuMs = cpuMs(child.pid!)
+  const sync = await turns()
+  const port = Number(/"port":(\d+)/.exec(output.slice(output.indexOf('"started"')))![1])
+  return { pid: child.pid!, port, listeningMs, readyMs, readyCpuMs, start, sync, child, turns }
 }
 
-/** Seconds of the longest delay of the agent's event loop since its start. */
-export async function longestStallSeconds(agent: ScaleAgent): Promise<number> {
-  const metrics = await (await fetch(`${agent.http('metrics')}/metrics`)).text()
-  const line = /^nodelocal_mcs_event_loop_delay_seconds\{statistic="max"\} ([\d.e-]+)/m.exec(metrics)
-  return Number(line?.[1] ?? Number.NaN)
+/** Milliseconds of CPU that a process has used. */
+export function cpuMs(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * CLOCK_TICK_MS
 }
 
-/** An API server with so many services (`api-server-process.ts`), and where its kubeconfig is. */
+/**
+ * An API server with so many services (`api-server-process.ts`), and where its kubeconfig is. It gives way to the agent: real
+ * ones have machines of their own.
+ */
 export async function startScaleApi(...args: readonly number[]): Promise<{ api: ChildProcess; kubeconfig: string }> {
   const api = spawn(process.execPath, [join(root, 'bench/load/api-server-process.ts'), ...args.map(String)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
+  setPriority(api.pid!, osConstants.priority.PRIORITY_LOW)
   return { api, kubeconfig: await firstLine(api) }
 }
