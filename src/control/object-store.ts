@@ -7,6 +7,7 @@
 import type { ServiceKey } from '../dns/zone/rrset.ts'
 import type { ServiceImportFacts, SliceFacts } from './records/facts.ts'
 import type { ServiceFacts } from './records/records-of.ts'
+import { isSameImport, isSameSlice } from './records/same-facts.ts'
 
 export type ObjectKind = 'serviceImport' | 'endpointSlice'
 
@@ -18,7 +19,7 @@ export type ObjectKey = string
 interface SliceEntry {
   readonly service: ServiceKey
   readonly facts: SliceFacts
-  readonly triggeredAtMs: number | undefined
+  triggeredAtMs: number | undefined
 }
 
 export class ObjectStore {
@@ -61,15 +62,21 @@ export class ObjectStore {
     return { import: this.#imports.get(service), slices }
   }
 
-  /** The import's key is its service's. */
+  /** The import's key is its service's. What says the same as before, as most of a list does, touches nothing. */
   putImport(service: ServiceKey, facts: ServiceImportFacts): void {
+    const former = this.#imports.get(service)
+    if (former !== undefined && isSameImport(former, facts)) return
     this.#imports.set(service, facts)
     this.#touch(service)
   }
 
-  /** A slice whose label names another service than before leaves the former one. */
+  /** A slice whose label names another service than before leaves the former one. As `putImport` otherwise. */
   putSlice(key: ObjectKey, service: ServiceKey, facts: SliceFacts, triggeredAtMs?: number): void {
     const former = this.#slices.get(key)
+    if (former !== undefined && isSameSlice(former.facts, facts)) {
+      former.triggeredAtMs = triggeredAtMs
+      return
+    }
     if (former !== undefined && former.service !== service) this.#unlink(key, former.service)
     this.#slices.set(key, { service, facts, triggeredAtMs })
     const keys = this.#slicesOfService.get(service)

@@ -5,7 +5,7 @@
 
 import type { Address } from '../../dns/wire/address.ts'
 import type { RelativeName } from '../../dns/wire/name.ts'
-import type { Drafts } from './drafts.ts'
+import { type Drafts, portAndTarget } from './drafts.ts'
 import type { PortFacts } from './facts.ts'
 import { nameOfPort } from './names.ts'
 
@@ -23,12 +23,13 @@ export function addClusterSetIp(
   drafts.add(serviceName)
   drafts.addAddresses(serviceName, addresses)
   for (const port of ports) {
+    const service = portAndTarget(port, serviceName)
     // The service's own name carries all ports, also unnamed ones: peer finders ask there.
-    if (addresses.length > 0) drafts.addService(serviceName, port, serviceName)
+    if (addresses.length > 0) drafts.addService(serviceName, service)
     if (port.name === '') continue
     const portName = nameOfPort(port, serviceName)
     if (!drafts.admits(portName)) continue
-    if (addresses.length > 0) drafts.addService(portName, port, serviceName)
+    if (addresses.length > 0) drafts.addService(portName, service)
     else drafts.add(portName)
   }
 }

@@ -58,10 +58,11 @@ export class Drafts {
     for (const address of addresses) draft.addresses.add(address)
   }
 
-  addService(owner: RelativeName, port: PortFacts, target: RelativeName): void {
+  /** `service` is a port and a target, as `portAndTarget` has them. */
+  addService(owner: RelativeName, service: string): void {
     const draft = this.add(owner)
     draft.services ??= new Set()
-    draft.services.add(portAndTarget(port, target))
+    draft.services.add(service)
   }
 
   /** The records; every service of any name is also one of `serviceName`. */

@@ -4,7 +4,7 @@
  */
 
 import type { RelativeName } from '../../dns/wire/name.ts'
-import type { Drafts } from './drafts.ts'
+import { type Drafts, portAndTarget } from './drafts.ts'
 import type { EndpointFacts, PortFacts, SliceFacts } from './facts.ts'
 import { nameOfCluster, nameOfEndpoint, nameOfPort } from './names.ts'
 
@@ -38,8 +38,9 @@ function addEndpoint(
   if (!drafts.admits(target)) return
   drafts.addAddresses(target, endpoint.addresses)
   for (const { port, name } of owners) {
-    drafts.addService(serviceName, port, target)
-    if (name !== undefined) drafts.addService(name, port, target)
+    const service = portAndTarget(port, target)
+    drafts.addService(serviceName, service)
+    if (name !== undefined) drafts.addService(name, service)
   }
 }
 

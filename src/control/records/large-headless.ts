@@ -13,6 +13,7 @@ import type { EndpointFacts, PortFacts, SliceFacts } from './facts.ts'
 import { type Ignored, IgnoredList } from './ignored.ts'
 import { LiveRrset } from './live-rrset.ts'
 import { nameOfCluster, nameOfEndpoint, nameOfPort } from './names.ts'
+import { hasSameFrame, isSameEndpoint } from './same-facts.ts'
 
 type Step = 'add' | 'remove'
 
@@ -166,18 +167,6 @@ function typeOf(address: string): number {
   return isIpv4(address) ? RecordType.A : RecordType.AAAA
 }
 
-/** Whether two slices give their endpoints the same names and ports. */
-function hasSameFrame(one: SliceFacts, other: SliceFacts): boolean {
-  return (
-    one.clusterId === other.clusterId &&
-    one.ports.length === other.ports.length &&
-    one.ports.every(({ name, protocol, port }, i) => {
-      const against = other.ports[i]!
-      return name === against.name && protocol === against.protocol && port === against.port
-    })
-  )
-}
-
 /** Where two lists begin to differ, and where each ends to: a change is mostly one endpoint. */
 function rangesThatDiffer(one: readonly EndpointFacts[], other: readonly EndpointFacts[]): [number, number, number] {
   let start = 0
@@ -189,12 +178,4 @@ function rangesThatDiffer(one: readonly EndpointFacts[], other: readonly Endpoin
     otherEnd--
   }
   return [start, end, otherEnd]
-}
-
-function isSameEndpoint(one: EndpointFacts, other: EndpointFacts): boolean {
-  return (
-    one.host === other.host &&
-    one.addresses.length === other.addresses.length &&
-    one.addresses.every((address, i) => address === other.addresses[i])
-  )
 }

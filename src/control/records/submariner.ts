@@ -7,6 +7,7 @@ import type { RelativeName } from '../../dns/wire/name.ts'
 import { addClusterSetIp } from './cluster-set-ip.ts'
 import type { Drafts } from './drafts.ts'
 import type { PortFacts, ServiceImportFacts, SliceFacts } from './facts.ts'
+import { isSamePort } from './same-facts.ts'
 
 /** The local cluster's service if it is ready, else those of all ready clusters: the answer then rotates over them. */
 export function addSubmariner(
@@ -27,8 +28,4 @@ export function addSubmariner(
 function commonPorts(slices: readonly SliceFacts[]): readonly PortFacts[] | undefined {
   const [first, ...others] = slices.filter((slice) => slice.ports.length > 0)
   return first?.ports.filter((port) => others.every((other) => other.ports.some((one) => isSamePort(one, port))))
-}
-
-function isSamePort(one: PortFacts, other: PortFacts): boolean {
-  return one.name === other.name && one.protocol === other.protocol && one.port === other.port
 }

@@ -27,7 +27,10 @@ const IPV6_SHAPE = /^(?<groups>[0-9a-f]{0,4}(:[0-9a-f]{0,4})*:)(?<last>[0-9a-f]{
 export function addressFromText(text: string): Address | undefined {
   if (text.length > TEXT_MAX) return undefined
   if (!text.includes(':')) {
-    return ipaddr.IPv4.isValidFourPartDecimal(text) ? octetsOf(ipaddr.IPv4.parse(text).toByteArray()) : undefined
+    const quad = quadFromText(text)
+    return quad === undefined
+      ? undefined
+      : String.fromCharCode(quad >>> 24, (quad >>> 16) & 0xff, (quad >>> 8) & 0xff, quad & 0xff)
   }
   const groups = withoutQuad(text)
   if (groups === undefined || !ipaddr.IPv6.isValid(groups)) return undefined
@@ -39,9 +42,41 @@ export function addressFromText(text: string): Address | undefined {
 function withoutQuad(text: string): string | undefined {
   const { groups, last } = IPV6_SHAPE.exec(text)?.groups ?? {}
   if (groups === undefined || last === undefined || !last.includes('.')) return groups && text
-  if (!ipaddr.IPv4.isValidFourPartDecimal(last)) return undefined
-  const [a, b, c, d] = ipaddr.IPv4.parse(last).toByteArray() as [number, number, number, number]
-  return `${groups}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`
+  const quad = quadFromText(last)
+  return quad === undefined ? undefined : `${groups}${(quad >>> 16).toString(16)}:${(quad & 0xffff).toString(16)}`
+}
+
+const DOT = 0x2e
+const DIGIT_0 = 0x30
+const DOTS = 3
+
+/**
+ * A dotted quad as a number of 32 bits. By hand: the list of a clusterset holds a hundred thousand of them, and ipaddr.js
+ * leaves more than a KiB of garbage for each.
+ */
+function quadFromText(text: string): number | undefined {
+  let quad = 0
+  let octet = 0
+  let digits = 0
+  let dots = 0
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code === DOT) {
+      if (digits === 0 || dots === DOTS) return undefined
+      quad = (quad << 8) | octet
+      octet = 0
+      digits = 0
+      dots++
+      continue
+    }
+    const digit = code - DIGIT_0
+    const isLeadingZero = digits > 0 && octet === 0
+    if (digit < 0 || digit > 9 || isLeadingZero) return undefined
+    octet = octet * 10 + digit
+    if (octet > 0xff) return undefined
+    digits++
+  }
+  return dots === DOTS && digits > 0 ? (quad << 8) | octet : undefined
 }
 
 function octetsOf(octets: number[]): Address {

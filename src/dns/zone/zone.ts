@@ -154,10 +154,13 @@ function serviceOf(name: RelativeName): RelativeName | undefined {
 
 /** Names that came, went, or whose own records or glue differ. */
 function namesThatChanged(before: ServiceRecords, after: ServiceRecords): RelativeName[] {
+  // A service that comes or goes: most publications of a first sync.
+  if (before.size === 0) return [...after.keys()]
+  if (after.size === 0) return [...before.keys()]
   const changed: RelativeName[] = []
   for (const [name, rrsets] of after) if (!sameRrsets(before.get(name), rrsets)) changed.push(name)
   for (const name of before.keys()) if (!after.has(name)) changed.push(name)
-  if (changed.length === 0 || after.size === 0) return changed
+  if (changed.length === 0) return changed
   const known = new Set(changed)
   for (const [name, rrsets] of after) {
     if (known.has(name)) continue

@@ -169,9 +169,9 @@ export class PacketCache {
     return undefined
   }
 
-  /** Forgets all responses to questions about a name. */
-  forgetName(name: Name): void {
-    this.#forgetWhere(this.#hashOf(name), (slot) => this.#isOf(slot, name))
+  /** Forgets all responses to questions about a name, which may be in two parts. */
+  forgetName(name: Name, apex: Name = ''): void {
+    this.#forgetWhere(this.#hashOf(name, apex), (slot) => this.#isOf(slot, name, apex))
   }
 
   /** Forgets all responses about names that `isWanted` picks; walks everything: for operators, not for queries. */
@@ -205,18 +205,23 @@ export class PacketCache {
     }
   }
 
-  #hashOf(name: Name): number {
+  #hashOf(name: Name, apex: Name = ''): number {
     let hash = this.seed
     for (let i = 0; i < name.length; i++) hash = hashOctet(hash, name.charCodeAt(i))
+    for (let i = 0; i < apex.length; i++) hash = hashOctet(hash, apex.charCodeAt(i))
     return finishHash(hash)
   }
 
   /** Whether the slot at a word holds a response about this name. */
-  #isOf(slotWord: number, name: Name): boolean {
+  #isOf(slotWord: number, name: Name, apex: Name = ''): boolean {
     const at = this.#slots[slotWord + SlotWord.EntryAt]!
-    if ((this.#words[at / 4 + EntryWord.Lengths]! & 0xffff) !== name.length) return false
+    if ((this.#words[at / 4 + EntryWord.Lengths]! & 0xffff) !== name.length + apex.length) return false
     const nameAt = at + ENTRY_FIXED_OCTETS
-    for (let i = 0; i < name.length; i++) if (this.#octets[nameAt + i] !== name.charCodeAt(i)) return false
+    return this.#standsAt(nameAt, name) && this.#standsAt(nameAt + name.length, apex)
+  }
+
+  #standsAt(at: number, text: string): boolean {
+    for (let i = 0; i < text.length; i++) if (this.#octets[at + i] !== text.charCodeAt(i)) return false
     return true
   }
 
