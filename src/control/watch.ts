@@ -28,6 +28,8 @@ export interface WatchLimits {
   readonly shortWatchMs: number
   /** A watch whose version expires so soon after its list is not listed again at once. */
   readonly freshListMs: number
+  /** Milliseconds after which a server that knew no streaming list is asked for one again: it may have been upgraded. */
+  readonly streamRetryMs: number
 }
 
 export const WATCH_LIMITS: WatchLimits = {
@@ -38,6 +40,7 @@ export const WATCH_LIMITS: WatchLimits = {
   pageObjects: 500,
   shortWatchMs: 1_000,
   freshListMs: 10_000,
+  streamRetryMs: 10 * 60_000,
 }
 
 export interface WatchParts {
@@ -100,7 +103,7 @@ export class Watch {
   #listsDone = 0
   /** The next list must not rely on what the server has in its cache: it has forgotten or never seen our version. */
   #mustBeCurrent = false
-  #isStreamingKnownToFail = false
+  #noStreamingUntilMs = Number.NEGATIVE_INFINITY
   #hasBookmarks = false
   #listedAtMs = Number.NEGATIVE_INFINITY
 
@@ -133,7 +136,7 @@ export class Watch {
           this.#mustList = true
           break
         case 'unsupported':
-          this.#isStreamingKnownToFail = true
+          this.#noStreamingUntilMs = this.#parts.nowMs() + this.#parts.limits.streamRetryMs
           break
         case 'missing':
           this.#parts.onFailure('404', `${this.#parts.path} is not served`)
@@ -153,14 +156,16 @@ export class Watch {
   }
 
   async #step(signal: AbortSignal): Promise<Step> {
+    let isStreaming = false
     try {
       if (!this.#mustList) return await this.#watch(signal, undefined)
       if (this.#listsDone > 0) this.#parts.onRelist()
-      return this.#isStreamingKnownToFail ? await this.#list(signal) : await this.#watch(signal, new Set())
+      isStreaming = this.#parts.nowMs() >= this.#noStreamingUntilMs
+      return isStreaming ? await this.#watch(signal, new Set()) : await this.#list(signal)
     } catch (failure) {
       const { code, message, name } = failure as NodeJS.ErrnoException
       // A server that overlooks what it does not know would keep us waiting for the end of the initial events.
-      if (code === 'IDLE' && this.#mustList && !this.#isStreamingKnownToFail) return { kind: 'unsupported' }
+      if (code === 'IDLE' && isStreaming && this.#mustList) return { kind: 'unsupported' }
       return { kind: 'failed', code: code ?? name, message, retryAfterSeconds: undefined }
     }
   }

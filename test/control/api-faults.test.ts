@@ -8,6 +8,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
+import { WATCH_LIMITS } from '../../src/control/watch.ts'
 import type { RequestLogEntry } from '../common/api-server/body-writer.ts'
 import type { ResourceName } from '../common/api-server/resources.ts'
 import { type FakeApiServer, type FakeApiServerOptions, startFakeApiServer } from '../common/fake-api-server.ts'
@@ -109,6 +110,32 @@ suite('the zone survives an API server that', () => {
       })
     }
   }
+
+  test('learns to stream lists with an upgrade: asked again at a relist, though not at every one', async (t) => {
+    for (const { passedMs, asked } of [
+      { passedMs: 0, asked: ['stream', 'list', 'list'] },
+      { passedMs: WATCH_LIMITS.streamRetryMs, asked: ['stream', 'list', 'stream'] },
+    ]) {
+      const server = await serverWith(t, { hasWatchList: false })
+      await server.apply(clusterSetIp('web', '10.0.0.1'))
+      let aheadMs = 0
+      const nowMs = (): number => performance.now() + aheadMs
+      const scene = await followUntilSynced(t, await server.kubeconfig(), { nowMs })
+      await connected(scene, server)
+      server.setWatchList(true)
+      aheadMs = passedMs
+      server.cutWatches('expired', 'serviceimports')
+      await until('it was listed again', () => scene.controlPlane.status().relists === 1)
+      await connected(scene, server)
+      const lists = requestsOf(server, 'serviceimports').filter(
+        ({ isWatch, query }) => !isWatch || query.has('sendInitialEvents'),
+      )
+      assert.deepEqual(
+        lists.map(({ isWatch }) => (isWatch ? 'stream' : 'list')),
+        asked,
+      )
+    }
+  })
 
   test('cuts a packed list in its middle', async (t) => {
     const server = await serverWith(t, { hasWatchList: false })

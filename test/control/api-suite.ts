@@ -19,9 +19,12 @@ export async function follow(
   t: TestContext,
   /** Its path; null: the pod's service account. */
   kubeconfig: string | null,
-  changes: Partial<ControlSettings['kubernetes']> & { limits?: Partial<typeof WATCH_LIMITS> } = {},
+  changes: Partial<ControlSettings['kubernetes']> & {
+    limits?: Partial<typeof WATCH_LIMITS>
+    nowMs?: () => number
+  } = {},
 ): Promise<ApiScene> {
-  const { limits, ...kubernetes } = changes
+  const { limits, nowMs, ...kubernetes } = changes
   const stage = newStage()
   const controlPlane = await startControlPlane(
     {
@@ -30,7 +33,7 @@ export async function follow(
       kubernetes: { ...SETTINGS.kubernetes, kubeconfig, ...kubernetes },
       watchLimits: { ...WATCH_LIMITS, ...limits },
     },
-    stage.parts,
+    { ...stage.parts, ...(nowMs !== undefined && { nowMs }) },
   )
   t.after(() => controlPlane.stop())
   return { ...stage, controlPlane }
