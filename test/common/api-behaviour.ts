@@ -56,7 +56,10 @@ export function behavesLikeAnApiServer(open: () => Promise<ApiUnderTest>): void 
       await api.applyMany(['a', 'b', 'c'].map((name) => slice(name, { [SERVICE]: 'pages' })))
       const selected = `${SLICES}?labelSelector=${encodeURIComponent(`${SERVICE} in (pages)`)}`
       const first = (await client.get(`${selected}&limit=2`)).json
-      assert.deepEqual([first.kind, first.items.map(({ kind }) => kind)], ['EndpointSliceList', [undefined, undefined]])
+      assert.equal(first.kind, 'EndpointSliceList')
+      // Built-in kinds come without; where they are served as custom ones, with.
+      const kinds = new Set(first.items.map(({ kind }) => (kind as string | undefined) ?? 'none'))
+      assert.ok(kinds.size === 1 && (kinds.has('none') || kinds.has('EndpointSlice')), String([...kinds]))
       assert.equal(first.metadata.remainingItemCount, undefined)
       await api.remove('EndpointSlice', 'demo', 'c')
       const second = (await client.get(`${selected}&limit=2&continue=${first.metadata.continue}`)).json
@@ -66,6 +69,17 @@ export function behavesLikeAnApiServer(open: () => Promise<ApiUnderTest>): void 
       )
       assert.equal(second.metadata.resourceVersion, first.metadata.resourceVersion)
       for (const name of ['a', 'b']) await api.remove('EndpointSlice', 'demo', name)
+    })
+
+    test('says kind and apiVersion with each item of a custom resource', async () => {
+      await api.apply(serviceImport('kind'))
+      const { kind, items } = (await client.get(IMPORTS)).json
+      assert.equal(kind, 'ServiceImportList')
+      assert.deepEqual(
+        items.map((item) => [item.kind, item.apiVersion]),
+        [['ServiceImport', 'multicluster.x-k8s.io/v1beta1']],
+      )
+      await api.remove('ServiceImport', 'demo', 'kind')
     })
 
     test('watches what is selected, and what leaves the selection as deleted', async () => {
@@ -121,7 +135,8 @@ export function behavesLikeAnApiServer(open: () => Promise<ApiUnderTest>): void 
     ]
     for (const { query, status } of refused) {
       test(`refuses ${query}`, async () => {
-        assert.ok(status.includes((await client.get(`${SLICES}?${query}`)).status))
+        // A server that does not refuse it may begin to watch, and is to end it.
+        assert.ok(status.includes((await client.get(`${SLICES}?${query}&timeoutSeconds=5`)).status))
       })
     }
 

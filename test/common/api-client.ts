@@ -6,6 +6,10 @@ import * as https from 'node:https'
 import { parse } from 'yaml'
 import type { KubernetesObject } from './api-under-test.ts'
 
+/** Milliseconds until a response's head, and until the end of one that is no watch. A real server thinks for seconds about a version to come. */
+const HEAD_MS = 30_000
+const WHOLE_MS = 30_000
+
 export interface ApiAnswer {
   readonly status: number
   // biome-ignore format: what JSON says, as tests look at it
@@ -51,10 +55,16 @@ export class ApiClient {
     })
   }
 
+  /** Rejects when the whole of it takes too long: a server may take for a watch what it should have refused. */
   async get(path: string): Promise<ApiAnswer> {
     const response = await this.#request(path)
+    const timer = setTimeout(() => response.destroy(new Error(`${path}: no end within ${WHOLE_MS} ms`)), WHOLE_MS)
     let text = ''
-    for await (const chunk of response.setEncoding('utf8')) text += chunk as string
+    try {
+      for await (const chunk of response.setEncoding('utf8')) text += chunk as string
+    } finally {
+      clearTimeout(timer)
+    }
     const json = (text.startsWith('{') ? JSON.parse(text) : {}) as ApiAnswer['json']
     return { status: response.statusCode ?? 0, json }
   }
@@ -86,7 +96,15 @@ export class ApiClient {
   #request(path: string): Promise<http.IncomingMessage> {
     const get = this.#server.startsWith('https:') ? https.get : http.get
     return new Promise((resolve, reject) => {
-      get(this.#server + path, this.#options, resolve).on('error', reject)
+      const sent = get(this.#server + path, this.#options, (response) => {
+        clearTimeout(timer)
+        resolve(response)
+      })
+      const timer = setTimeout(() => sent.destroy(new Error(`${path}: no head within ${HEAD_MS} ms`)), HEAD_MS)
+      sent.on('error', (failure) => {
+        clearTimeout(timer)
+        reject(failure)
+      })
     })
   }
 }
