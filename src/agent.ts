@@ -261,7 +261,7 @@ class Agent implements RunningAgent {
 
   flushCache(): void {
     const entries = this.#recordCache.flush()
-    this.#fastPath.forgetAll()
+    this.#fastPath.forgetAll('operator')
     this.#log.info('cache-flushed', { what: 'all', entries })
   }
 
@@ -383,7 +383,7 @@ class Agent implements RunningAgent {
   #apply(config: Config): void {
     this.#routing.use(config)
     // TTLs, routes and what is logged may be others now.
-    this.#fastPath.forgetAll()
+    this.#fastPath.forgetAll('configuration')
     this.#announceCells()
   }
 

@@ -14,7 +14,7 @@ import type { CacheEntry, RecordCache } from '../serve/cache/record-cache.ts'
 export interface CachePagesParts {
   readonly recordCache: RecordCache
   /** Copies of what the record cache holds: forgotten with it. */
-  readonly packets: { forgetIf(isWanted: (name: Name) => boolean): void; forgetAll(): void }
+  readonly packets: { forgetIf(isWanted: (name: Name) => boolean): void; forgetAll(reason: 'operator'): unknown }
   maxStaleSeconds(): number
   nowSeconds(): number
   onFlush(what: string, entries: number): void
@@ -57,7 +57,7 @@ async function flushed(
     isWanted === undefined
       ? recordCache.flush()
       : await recordCache.flushIf((entry) => isWanted(partsOfKey(entry.key).name))
-  if (isWanted === undefined) parts.packets.forgetAll()
+  if (isWanted === undefined) parts.packets.forgetAll('operator')
   else parts.packets.forgetIf(isWanted)
   parts.onFlush(what, entries)
   return json(200, { flushed: what, entries })

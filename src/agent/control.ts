@@ -18,10 +18,15 @@ const SYNC_LOOK_MS = 5
 /** Changed names that are forgotten one by one, in a turn; when there are more, forgetting everything is quicker. */
 const FORGET_NAMES_MAX = 5_000
 
+/** Milliseconds between two lines about that, at least: a storm of changes has one in every few turns. */
+const FLUSH_TOLD_EVERY_MS = 60_000
+
 /** Whoever answers from what the zone said before. */
 export interface PacketForgetter {
-  forgetNames(names: Iterable<Name>): void
-  forgetAll(): void
+  /** `apexes`: below each of which the names stand. */
+  forgetNames(names: readonly RelativeName[], apexes: readonly Name[]): void
+  /** False when there was nothing to forget. */
+  forgetAll(reason: 'changed-names' | 'zone-state'): boolean
 }
 
 export function startAgentControlPlane(
@@ -32,6 +37,12 @@ export function startAgentControlPlane(
   packets: PacketForgetter,
 ): Promise<ControlPlane> {
   const apexes = clusterset.zones.map(zoneName)
+  let tellFlushFromMs = 0
+  const tellFlush = (names: number): void => {
+    if (nowMs() < tellFlushFromMs) return
+    tellFlushFromMs = nowMs() + FLUSH_TOLD_EVERY_MS
+    log.info('packet-cache-flushed', { names, namesMax: FORGET_NAMES_MAX })
+  }
   return startControlPlane(
     {
       source: clusterset.source,
@@ -48,10 +59,12 @@ export function startAgentControlPlane(
       log,
       // In the turn of the change: the next query is answered from what is new.
       onNamesChanged: (names) => {
-        if (names.length * apexes.length > FORGET_NAMES_MAX) packets.forgetAll()
-        else packets.forgetNames(completeNames(names, apexes))
+        const changed = names.length * apexes.length
+        if (changed > FORGET_NAMES_MAX) {
+          if (packets.forgetAll('changed-names')) tellFlush(changed)
+        } else packets.forgetNames(names, apexes)
       },
-      onZoneStateChanged: () => packets.forgetAll(),
+      onZoneStateChanged: () => void packets.forgetAll('zone-state'),
       onPublished: (seconds) => metrics.zonePublished(seconds),
       apiObserver: metrics.apiObserver,
       onProgrammed: (serviceKind, seconds) => metrics.dnsProgrammed(serviceKind, seconds),
@@ -61,10 +74,6 @@ export function startAgentControlPlane(
       chance: Math.random,
     },
   )
-}
-
-function* completeNames(names: Iterable<RelativeName>, apexes: readonly Name[]): Generator<Name> {
-  for (const name of names) for (const apex of apexes) yield name + apex
 }
 
 /** Files are read in a moment; the API server may take its time, and other names do not wait for it. */

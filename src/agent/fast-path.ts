@@ -21,6 +21,11 @@ import { type WorkerCounts, WorkerPool } from '../serve/worker-pool.ts'
 import { nowSeconds } from './clock-and-chance.ts'
 import { textOf } from './error-text.ts'
 
+/** Why the packet cache forgot everything at once; a metric's label values. */
+export const FLUSH_REASONS = ['changed-names', 'zone-state', 'configuration', 'operator'] as const
+
+export type FlushReason = (typeof FLUSH_REASONS)[number]
+
 export interface FastPathParts {
   readonly log: Log
   readonly labels: CounterLabels
@@ -36,6 +41,7 @@ export interface FastPathStatus {
   readonly isDirect: boolean
   readonly workers: WorkerCounts
   readonly packetCache: PacketCacheStatus
+  readonly packetCacheFlushes: ReadonlyMap<FlushReason, number>
 }
 
 const NO_PACKETS: PacketCacheStatus = { entries: 0, bytes: 0, bytesMax: 0, evictions: 0, refusals: 0 }
@@ -52,6 +58,7 @@ interface Batched {
 export class AgentFastPath {
   readonly #parts: FastPathParts
   #batched: Batched | undefined
+  readonly #flushes = new Map<FlushReason, number>(FLUSH_REASONS.map((reason) => [reason, 0]))
 
   constructor(parts: FastPathParts) {
     this.#parts = parts
@@ -101,17 +108,24 @@ export class AgentFastPath {
     this.#batched?.filler.offer(query, resolution, zoneLabel)
   }
 
-  forgetNames(names: Iterable<Name>): void {
+  /** Forgets names, each of them below every one of the `apexes`. */
+  forgetNames(names: Iterable<Name>, apexes: readonly Name[] = ['']): void {
     if (this.#batched === undefined) return
-    for (const name of names) this.#batched.packetCache.forgetName(name)
+    const { packetCache } = this.#batched
+    for (const name of names) for (const apex of apexes) packetCache.forgetName(name, apex)
   }
 
   forgetIf(isWanted: (name: Name) => boolean): void {
     this.#batched?.packetCache.forgetIf(isWanted)
   }
 
-  forgetAll(): void {
-    this.#batched?.packetCache.forgetAll()
+  /** Forgets everything; false when there was nothing. */
+  forgetAll(reason: FlushReason): boolean {
+    const { packetCache } = this.#batched ?? {}
+    if (packetCache === undefined || packetCache.status().entries === 0) return false
+    packetCache.forgetAll()
+    this.#flushes.set(reason, this.#flushes.get(reason)! + 1)
+    return true
   }
 
   /** The fast path's copy of a response, looked at without a trace; undefined without one. */
@@ -143,6 +157,7 @@ export class AgentFastPath {
       isDirect: batched?.pool.isDirect ?? true,
       workers: batched?.pool.counts() ?? NO_WORKERS,
       packetCache: batched?.packetCache.status() ?? NO_PACKETS,
+      packetCacheFlushes: this.#flushes,
     }
   }
 

@@ -45,6 +45,8 @@ export interface FastPathSnapshot {
     readonly evictions: number
     readonly refusals: number
   }
+  /** Times that the whole packet cache was forgotten, by reason. */
+  readonly packetCacheFlushes: ReadonlyMap<string, number>
 }
 
 export interface HostSnapshot {

@@ -126,6 +126,12 @@ export const OWN_FAMILIES: readonly Family[] = [
   counter('nodelocal_mcs_packet_cache_refusals_total', 'Responses too large for a packet.', [], ({ fastPath }) =>
     only(fastPath.packetCache.refusals),
   ),
+  counter(
+    'nodelocal_mcs_packet_cache_flushes_total',
+    'Times that all responses of the packet cache were forgotten at once.',
+    ['reason'],
+    ({ fastPath }) => Array.from(fastPath.packetCacheFlushes, ([reason, value]) => ({ labels: { reason }, value })),
+  ),
   gauge('nodelocal_mcs_udp_threads', 'Workers that serve UDP; 0: the event loop does.', [], ({ fastPath }) =>
     only(fastPath.threads),
   ),

@@ -65,6 +65,7 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
       isDirect: true,
       workers: { handOvers: 5, restarts: 0 },
       packetCache: { entries: 5, bytes: 2048, evictions: 1, refusals: 0 },
+      packetCacheFlushes: new Map([['changed-names', 1]]),
     }),
     host: () => ({
       isInterfacePresent: true,
