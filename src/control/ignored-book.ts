@@ -62,7 +62,7 @@ export class IgnoredBook {
       this.#told.delete(subject)
       return
     }
-    const text = findings.map(({ reason, detail, count }) => `${reason} ${detail} ${count}`).join('\n')
+    const text = findings.map(({ reason, detail, count }) => `${reason} ${inOneLine(detail)} ${count}`).join('\n')
     if (this.#told.get(subject) === text) return
     for (const { reason, count } of findings) this.#counts.set(reason, (this.#counts.get(reason) ?? 0) + count)
     if (!this.#told.has(subject) && this.#told.size >= SUBJECTS_MAX) return
@@ -70,4 +70,9 @@ export class IgnoredBook {
     for (const { reason, detail, count } of findings)
       this.#log.warn('object-ignored', { subject, reason, detail, count })
   }
+}
+
+/** File names and the messages of others may hold newlines. */
+function inOneLine(text: string): string {
+  return text.replace(/[\r\n\u2028\u2029]+/g, ' ')
 }

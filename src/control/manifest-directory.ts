@@ -36,7 +36,11 @@ export const FILE_OCTETS_MAX = 16 * 1024 * 1024
 /** Files read; further ones, in the order of their names, are ignored. */
 export const FILES_MAX = 1_000
 
-const FILE_NAME = /^[^.].*\.(ya?ml|json)$/i
+/** Any character may be in it, a newline too. */
+const FILE_NAME = /^[^.].*\.(ya?ml|json)$/is
+
+/** What stands in the place of octets that are no UTF-8: a file of that name cannot be found by it. */
+const NO_CHARACTER = '\ufffd'
 
 interface ManifestFile {
   /** What tells that the file changed: identity, size and time of change. */
@@ -215,8 +219,12 @@ export class ManifestDirectory {
         await handle.close()
       }
     } catch (failure) {
-      // Gone between the directory's listing and now: the next look will not list it.
-      if ((failure as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      if ((failure as NodeJS.ErrnoException).code === 'ENOENT') {
+        // Gone between the directory's listing and now: the next look will not list it.
+        if (!name.includes(NO_CHARACTER)) return undefined
+        failed('syntax', "the file's name is no UTF-8")
+        return undefined
+      }
       failed('syntax', failure instanceof Error ? failure.message : String(failure))
       return former
     }

@@ -100,6 +100,22 @@ suite('a directory of manifests', () => {
     await until('the mended file counts', () => addressesOf('web')?.[0] === '10.0.0.2')
   })
 
+  test('a name may hold a newline, and is told in one line; one that is no UTF-8 is told', async (t) => {
+    const { addressesOf, directory, log, controlPlane, write } = await scene(t, {
+      'we\nb.yaml': text(clusterSetIp('web', '10.0.0.1')),
+      'bro\nken.yaml': 'kind: [',
+    })
+    assert.deepEqual(addressesOf('web'), ['10.0.0.1'])
+    await write('du\nplicate.yaml', text(clusterSetIp('web', '10.0.0.2')))
+    await until('it is told', () => controlPlane.status().ignored.get('duplicate') === 1)
+    const latin1 = Buffer.concat([Buffer.from(`${directory}/`), Buffer.from('caf\xe9.yaml', 'latin1')])
+    await writeFile(latin1, text(clusterSetIp('cafe', '10.0.0.3')))
+    await until('both are told', () => controlPlane.status().ignored.get('syntax') === 2)
+    const told = log.filter(({ event }) => event === 'object-ignored').map(({ fields }) => fields['detail'])
+    assert.ok(told.includes("the file's name is no UTF-8"), String(told))
+    assert.equal(told.length, 3)
+  })
+
   test('of two objects with one name the first file counts, and the other one after it is gone', async (t) => {
     const { addressesOf, directory, controlPlane } = await scene(t, {
       'a.yaml': text(clusterSetIp('web', '10.0.0.1')),
