@@ -241,7 +241,7 @@ function told(response: Uint8Array): string {
     message.flag_cd ? 'cd' : '',
   ].filter((flag) => flag !== '')
   const opt = (message.additionals ?? []).find(({ type }) => type === 'OPT') as dnsPacket.OptAnswer | undefined
-  const options = (opt?.options ?? []).map(({ code }) => code).filter((code) => Number(code) !== EXTENDED_ERROR)
+  const options = (opt?.options ?? []).map(({ code }) => code).filter((code) => (code as number) !== EXTENDED_ERROR)
   return [
     rcodeName(read.rcode),
     records.join(', '),
