@@ -9,8 +9,8 @@
  * means: choose by hash.
  */
 
-import { readFileSync } from 'node:fs'
-import { connectSocket, setSocketFilter, setSocketOption } from './syscalls.ts'
+import { interfaceOfScope } from './interface-scope.ts'
+import { connectSocket, SyscallError, setSocketFilter, setSocketOption } from './syscalls.ts'
 
 const SOL_SOCKET = 1
 const SO_ATTACH_REUSEPORT_CBPF = 51
@@ -40,7 +40,7 @@ export function spreadConnections(descriptor: number): void {
   setSocketOption(descriptor, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, Buffer.alloc(4))
 }
 
-/** `struct sockaddr_in` or `sockaddr_in6`. */
+/** `struct sockaddr_in` or `sockaddr_in6`. Throws ENODEV where the address has a scope that this machine does not know. */
 export function socketAddress(address: string, port: number): Buffer {
   if (!address.includes(':')) {
     const bytes = Buffer.alloc(16)
@@ -71,6 +71,9 @@ function ipv6Octets(text: string): Buffer {
   return octets
 }
 
-function interfaceIndex(name: string): number {
-  return Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'))
+function interfaceIndex(scope: string): number {
+  const index = interfaceOfScope(scope)?.index
+  // As the kernel says it of an interface that is not there.
+  if (index === undefined) throw new SyscallError(`the scope %${scope}`, 'ENODEV')
+  return index
 }

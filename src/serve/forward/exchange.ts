@@ -13,6 +13,11 @@ export interface UpstreamAddress {
   readonly serverName?: string | undefined
 }
 
+/** The scope of a link-local address: what stands behind the `%`. */
+export function scopeOf(address: string): string | undefined {
+  return address.split('%')[1]
+}
+
 /** How an upstream is named in metrics and logs: `10.96.0.11:53`, `[fd00::1]:53`. */
 export function upstreamName({ address, port }: UpstreamAddress): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
@@ -26,8 +31,8 @@ export function upstreamKey(upstream: UpstreamAddress): string {
 export type ExchangeResult =
   | { readonly kind: 'response'; readonly response: UpstreamResponse }
   /**
-   * The kernel, the peer or TLS refused, or the connection went away. `wasProven`: the connection had answered before,
-   * so the upstream itself is not to blame and another connection deserves a try at once.
+   * The kernel, the peer or TLS refused, the connection went away, or what came over it is no answer. `wasProven`: the
+   * connection had answered before, so the upstream itself is not to blame and another connection deserves a try at once.
    */
   | { readonly kind: 'unreachable'; readonly code: string; readonly wasProven: boolean }
   /** A limit of ours was reached before anything was sent. */
@@ -56,9 +61,12 @@ export interface Exchanger {
 
 /** What an exchanger counts beside the results it gives. */
 export interface ExchangeCounts {
-  /** Well-formed messages that answer no question of ours: forged or confused (RFC 5452 section 9.1). Ignored. */
+  /**
+   * Messages that answer no question of ours: forged or confused (RFC 5452 section 9.1). Ignored, but for those over TCP
+   * with the id of a query of ours: they end it.
+   */
   mismatched: number
-  /** Messages that are no response or break off. Ignored. */
+  /** Messages that are no response or break off. Ignored over UDP, where anybody may send them. */
   malformed: number
   /** Responses to exchanges that were given up. Ignored. */
   late: number

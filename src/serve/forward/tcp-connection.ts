@@ -3,14 +3,29 @@
  *
  * Queries of one turn of the event loop leave in one write. Responses are read from one buffer that all connections
  * share; only a response that arrives in pieces is copied before it is complete.
+ *
+ * Nobody but the peer can put octets on a connection, so what is wrong with them is the peer's doing, and waiting mends nothing:
+ *
+ *     no known id                              ignored and counted; no sign of life either
+ *     a known id, but malformed or             its query ends at once; the connection takes no more and ends with the last
+ *     the answer to another question
+ *     a length that no message has             the framing is lost: the connection ends, and all that is under way on it
+ *     a length that what comes does not fill   as silence
  */
 
-import { connect as connectTcp, isIP, type Socket } from 'node:net'
-import { ID_AT, MESSAGE_OCTETS_MAX, readUint16, writeUint16 } from '../../dns/wire/header.ts'
+import { connect as connectTcp, isIP, Socket } from 'node:net'
+import { HEADER_OCTETS, ID_AT, MESSAGE_OCTETS_MAX, readUint16, writeUint16 } from '../../dns/wire/header.ts'
 import { type UpstreamQuestion, upstreamQueryOctets, writeUpstreamQuery } from '../../dns/wire/upstream-query.ts'
+import { interfaceOfScope } from '../../host/interface-scope.ts'
 import { acknowledgeNow, sendNow } from '../../host/stream-calls.ts'
 import { descriptorsOf } from '../listen/descriptor.ts'
-import type { ExchangeCounts, ExchangeListener, OpenExchange, UpstreamAddress } from './exchange.ts'
+import {
+  type ExchangeCounts,
+  type ExchangeListener,
+  type OpenExchange,
+  scopeOf,
+  type UpstreamAddress,
+} from './exchange.ts'
 import { matchingResponse } from './response-match.ts'
 
 /** Queries under way on one connection, given-up ones included: far below the ids there are, so that drawing one is quick. */
@@ -23,7 +38,10 @@ const UNSENT_OCTETS_MAX = 262_144
 const LENGTH_OCTETS = 2
 
 /** Why we close a connection ourselves. */
-const OUR_CODES: ReadonlySet<string> = new Set(['RETIRED', 'IDLE', 'STALLED', 'STOPPED'])
+const OUR_CODES: ReadonlySet<string> = new Set(['RETIRED', 'IDLE', 'STALLED', 'STOPPED', 'UNFRAMED'])
+
+/** A message that is not whole this long after it began is taken for one that never will be. */
+const PARTIAL_SLOW_MS = 200
 
 /** How a query ends whose response is none: broken, or about another question. */
 const NO_RESPONSE = 'NO_RESPONSE'
@@ -59,9 +77,9 @@ export class TcpConnection {
   isConnected = false
   /** No new queries; closed as soon as nothing is under way. */
   isRetiring = false
-  /** A query on it waits longer than expected and nothing was heard since: others are preferred until it speaks again. */
+  /** A query on it waits longer than expected and no other was answered since: others are preferred until it answers. */
   isSuspect = false
-  /** When something was last heard from it, or put on it while nothing was under way. */
+  /** When it last answered a query, or was given one while nothing was under way. */
   activeAtMs: number
 
   readonly #parts: TcpConnectionParts
@@ -75,6 +93,8 @@ export class TcpConnection {
   #unsentLength = 0
   #partial = Buffer.alloc(0)
   #partialLength = 0
+  /** When the first octet of the message came that is not whole yet. */
+  #partialSinceMs = 0
 
   constructor(settings: TcpConnectionSettings, parts: TcpConnectionParts) {
     this.settings = settings
@@ -144,6 +164,12 @@ export class TcpConnection {
     this.#close(code)
   }
 
+  /** For a query of this connection, put on it at `sentAtMs`: its answer takes longer than expected. */
+  isLate(sentAtMs: number): void {
+    const isStuck = this.#partialLength > 0 && this.#parts.nowMs() - this.#partialSinceMs >= PARTIAL_SLOW_MS
+    if (isStuck || this.activeAtMs <= sentAtMs) this.isSuspect = true
+  }
+
   /** For a query of this connection: nobody waits for it any more, but its id stays taken. */
   abandoned(): void {
     this.#abandoned++
@@ -152,8 +178,13 @@ export class TcpConnection {
 
   #connect(): Socket {
     const { upstream, isTls, certificateAuthorities } = this.settings
+    const host = hostOf(upstream.address)
+    if (host === undefined) {
+      // Node would take any interface instead, and wait there.
+      return new Socket().destroy(Object.assign(new Error('no such interface'), { code: 'ENODEV' }))
+    }
     const options = {
-      host: upstream.address,
+      host,
       port: upstream.port,
       noDelay: true,
       onread: {
@@ -203,8 +234,6 @@ export class TcpConnection {
 
   #read(octets: number): void {
     if (this.#isClosed) return
-    this.activeAtMs = this.#parts.nowMs()
-    this.isSuspect = false
     let at = 0
     if (this.#partialLength > 0) at = this.#completePartial(octets)
     // Whoever hears a response may close us in the same breath.
@@ -239,6 +268,7 @@ export class TcpConnection {
   }
 
   #keepPartial(from: number, to: number): void {
+    if (this.#partialLength === 0) this.#partialSinceMs = this.#parts.nowMs()
     const needed = this.#partialLength + to - from
     if (needed > this.#partial.length) {
       const larger = Buffer.allocUnsafe(Math.max(needed, Math.min(2 * needed, LENGTH_OCTETS + MESSAGE_OCTETS_MAX)))
@@ -250,16 +280,22 @@ export class TcpConnection {
   }
 
   #received(message: Buffer): void {
-    const id = message.length >= 2 ? readUint16(message, ID_AT) : -1
+    const { counts } = this.#parts
+    if (message.length < HEADER_OCTETS) {
+      counts.malformed++
+      this.#close('UNFRAMED')
+      return
+    }
+    const id = readUint16(message, ID_AT)
     const query = this.#pending.get(id)
     if (query === undefined) {
-      this.#parts.counts.mismatched++
+      counts.mismatched++
       return
     }
     this.#pending.delete(id)
     const listener = query.end()
     if (listener === undefined) this.#abandoned--
-    const response = matchingResponse(message, query.question, id, this.#parts.counts)
+    const response = matchingResponse(message, query.question, id, counts)
     if (response === undefined) {
       // Nobody forges into a connection: it is the peer that is confused, and no better response will come for this id.
       const wasProven = this.responses > 0
@@ -268,8 +304,10 @@ export class TcpConnection {
       listener?.exchangeEnded({ kind: 'unreachable', code: NO_RESPONSE, wasProven })
       return
     }
+    this.activeAtMs = this.#parts.nowMs()
+    this.isSuspect = false
     this.responses++
-    if (listener === undefined) this.#parts.counts.late++
+    if (listener === undefined) counts.late++
     else listener.exchangeEnded({ kind: 'response', response })
   }
 
@@ -287,6 +325,14 @@ export class TcpConnection {
   }
 }
 
+/** The address, its scope as a name, which is all that Node knows; undefined where there is no such interface. */
+function hostOf(address: string): string | undefined {
+  const scope = scopeOf(address)
+  if (scope === undefined) return address
+  const found = interfaceOfScope(scope)
+  return found === undefined ? undefined : `${address.slice(0, -scope.length)}${found.name}`
+}
+
 /** A query that was put on a connection. */
 class PendingQuery implements OpenExchange {
   readonly question: UpstreamQuestion
@@ -302,7 +348,7 @@ class PendingQuery implements OpenExchange {
   }
 
   isLate(): void {
-    if (this.#connection.activeAtMs <= this.#sentAtMs) this.#connection.isSuspect = true
+    this.#connection.isLate(this.#sentAtMs)
   }
 
   abandon(): void {

@@ -8,9 +8,10 @@
 
 import { createSocket } from 'node:dgram'
 import { MESSAGE_OCTETS_MAX } from '../../dns/wire/header.ts'
+import { interfaceOfScope } from '../../host/interface-scope.ts'
 import { socketAddress } from '../../host/shared-port.ts'
 import { type DatagramCalls, datagramCalls, EPOLL_DATA_AT, EPOLL_EVENT_OCTETS } from '../../host/syscalls.ts'
-import type { UpstreamAddress } from './exchange.ts'
+import { scopeOf, type UpstreamAddress } from './exchange.ts'
 
 /** Told what happens on a socket, until it is closed; never from within `open` or `send`. */
 export interface UdpSocketListener {
@@ -31,8 +32,9 @@ export type OpenUdpSocket = (upstream: UpstreamAddress, listener: UdpSocketListe
 /** Sockets that one look at the epoll set tells of. */
 const EVENTS_MAX = 64
 
-/** The errno of nothing to receive. */
+/** The errno of nothing to receive, and of an interface that is not there. */
 const EAGAIN = 11
+const ENODEV = 19
 
 const AF_INET = 2
 const AF_INET6 = 10
@@ -86,7 +88,12 @@ class SystemSockets {
       socket.failsSoon(-descriptor)
       return socket
     }
-    let result = calls.connect(descriptor, this.#addressOf(upstream))
+    const address = this.#addressOf(upstream)
+    if (address === undefined) {
+      socket.failsSoon(ENODEV)
+      return socket
+    }
+    let result = calls.connect(descriptor, address)
     if (result >= 0) result = calls.watch(this.#poll, descriptor, tag)
     if (result < 0) socket.failsSoon(-result)
     return socket
@@ -108,14 +115,18 @@ class SystemSockets {
     }
   }
 
-  #addressOf(upstream: UpstreamAddress): Uint8Array {
-    let address = this.#addresses.get(upstream)
-    if (address === undefined) {
-      // Upstreams are few and change with the configuration; what they were is not worth more than this.
-      if (this.#addresses.size >= ADDRESSES_KEPT_MAX) this.#addresses.clear()
-      address = socketAddress(upstream.address, upstream.port)
-      this.#addresses.set(upstream, address)
-    }
+  /** Undefined where the address has a scope that there is no interface for: it may come yet. */
+  #addressOf(upstream: UpstreamAddress): Uint8Array | undefined {
+    const kept = this.#addresses.get(upstream)
+    if (kept !== undefined) return kept
+    const scope = scopeOf(upstream.address)
+    if (scope !== undefined && interfaceOfScope(scope) === undefined) return undefined
+    const address = socketAddress(upstream.address, upstream.port)
+    // An interface that goes and comes again has another index: what depends on it is looked up for every socket.
+    if (scope !== undefined) return address
+    // Upstreams are few and change with the configuration; what they were is not worth more than this.
+    if (this.#addresses.size >= ADDRESSES_KEPT_MAX) this.#addresses.clear()
+    this.#addresses.set(upstream, address)
     return address
   }
 }

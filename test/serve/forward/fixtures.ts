@@ -34,6 +34,7 @@ export interface TestGroup extends Omit<ForwardingGroup, 'forward'> {
 export interface GroupChoices extends Partial<Omit<GroupSettings, 'upstreams'>> {
   readonly upstreams: readonly (TestUpstream | UpstreamAddress)[]
   readonly random?: () => number
+  readonly nowMs?: () => number
   readonly openUdpSocket?: OpenUdpSocket
 }
 
@@ -42,7 +43,7 @@ export function group(t: TestContext, choices: GroupChoices): TestGroup {
   const lines: LogLine[] = []
   const logAt = (level: string) => (event: string, fields: Readonly<Record<string, unknown>>) =>
     void lines.push({ level, event, fields })
-  const { random = Math.random, openUdpSocket, ...settings } = choices
+  const { random = Math.random, nowMs = () => performance.now(), openUdpSocket, ...settings } = choices
   const made = createUpstreamGroup(
     { transport: 'udp', maxInFlight: 1_000, ...settings },
     {
@@ -50,7 +51,7 @@ export function group(t: TestContext, choices: GroupChoices): TestGroup {
       log: { info: logAt('info'), warn: logAt('warn'), error: logAt('error') },
       random,
       randomId: () => randomInt(65_536),
-      nowMs: () => performance.now(),
+      nowMs,
       ...(openUdpSocket === undefined ? {} : { openUdpSocket }),
     },
   )

@@ -109,12 +109,11 @@ suite('queries over TCP', () => {
     })
   }
 
-  test('ignore and count what was not asked, on a connection that goes on', async (t) => {
+  test('ignore and count responses with an id that was not asked, on a connection that goes on', async (t) => {
     const server = await upstream(t, {
       script: (query) => {
         query.send(responseTo({ ...query, id: query.id ^ 1 }))
-        query.send(Buffer.from('no'))
-        query.send(Buffer.alloc(0))
+        query.send(Buffer.alloc(40, query.id ^ 2))
         query.answer()
         query.answer()
       },
@@ -122,65 +121,168 @@ suite('queries over TCP', () => {
     const asked = group(t, { upstreams: [server], transport: 'tcp' })
     for (const name of names(3)) assert.equal(gist(await asked.forward(question(name))), 'rcode 0')
     assert.equal(server.connectionsAccepted, 1)
-    assert.ok(asked.status().mismatched >= 6)
+    assert.equal(server.queries.length, 3)
+    assert.ok(asked.status().mismatched >= 8)
   })
 
-  const broken: { promise: string; send(query: AskedQuery): void; counted: 'malformed' | 'mismatched' }[] = [
+  // The clock stands still: whatever waited for a time-out would wait for ever.
+  const nowMs = () => 1_000
+  const framed = (octets: number, length = octets): Buffer => {
+    const frame = Buffer.alloc(2 + octets, 0x5a)
+    frame.writeUInt16BE(length)
+    return frame
+  }
+  const nonsense: {
+    what: string
+    counted: 'malformed' | 'mismatched'
+    send(query: AskedQuery): void
+  }[] = [
     {
-      promise: 'breaks off',
-      send: (query) => query.send(responseTo(query).subarray(0, -1)),
+      what: 'a message that breaks off',
       counted: 'malformed',
+      send: (query) => query.send(responseTo(query, { additionals: [] }).subarray(0, -3)),
     },
+    { what: 'the query itself', counted: 'malformed', send: (query) => query.send(query.bytes) },
     {
-      promise: 'is no response',
-      send: (query) => query.send(Buffer.concat([query.bytes.subarray(0, 2), Buffer.alloc(10)])),
-      counted: 'malformed',
-    },
-    {
-      promise: 'is about another name',
-      send: (query) => query.send(responseTo({ ...query, name: 'other.example' })),
+      what: 'the answer to another name',
       counted: 'mismatched',
+      send: (query) => query.send(responseTo({ ...query, name: 'bank.example' })),
     },
+    {
+      what: 'the answer to another type',
+      counted: 'mismatched',
+      send: (query) => query.send(responseTo({ ...query, type: 'AAAA' })),
+    },
+    {
+      what: 'an answer without its question',
+      counted: 'mismatched',
+      send: (query) => query.send(responseTo(query, { questions: [] })),
+    },
+    { what: 'a length of 0', counted: 'malformed', send: (query) => query.sendPieces([framed(0)]) },
+    { what: 'a length of 11', counted: 'malformed', send: (query) => query.sendPieces([framed(11)]) },
   ]
-  for (const { promise, send, counted } of broken) {
-    test(`go over another connection, long before they would be late, when what comes for their id ${promise}`, async (t) => {
+  for (const { what, counted, send } of nonsense) {
+    test(`go at once over another connection when the answer is ${what}`, async (t) => {
       const server = await upstream(t)
-      // Nothing is late here before the test itself is.
-      const asked = group(t, { upstreams: [server], transport: 'tcp', deadlineMs: 600_000 })
+      const asked = group(t, { upstreams: [server], transport: 'tcp', nowMs })
       assert.equal(gist(await asked.forward(question('first.example'))), 'rcode 0')
-      const held: AskedQuery[] = []
-      server.script = (query) => {
-        if (query.connection > 1) query.answer()
-        else if (query.name === 'waits.example') held.push(query)
-        else send(query)
-      }
-      const waits = asked.forward(question('waits.example'))
-      await until(() => held.length > 0)
-      assert.equal(gist(await asked.forward(question('broken.example'))), 'rcode 0')
-      assert.equal(asked.status()[counted], 1)
-      assert.equal(asked.status().upstreams[0]!.timeouts, 0)
-      // What else is under way on the first connection is still answered there, and then it is closed.
-      held[0]!.answer()
-      assert.equal(gist(await waits), 'rcode 0')
-      await until(() => server.connectionsOpen === 1)
-      assert.equal(server.connectionsAccepted, 2)
+      server.script = (query) => (query.connection === 1 ? send(query) : query.answer())
+      assert.equal(gist(await asked.forward(question('www.example'))), 'rcode 0')
+      assert.deepEqual(
+        server.queries.map(({ connection }) => connection),
+        [1, 1, 2],
+      )
+      const status = asked.status()
+      assert.equal(status[counted], 1)
+      assert.equal(status.upstreams[0]!.unreachable, 1)
+      assert.equal(status.upstreams[0]!.isHealthy, true)
+      assert.equal(status.upstreams[0]!.openConnections, 1)
+    })
+
+    test(`go at once to another upstream when the answer is ${what}`, async (t) => {
+      const liar = await upstream(t, { script: send })
+      const honest = await upstream(t)
+      const asked = group(t, { upstreams: [liar, honest], transport: 'tcp', nowMs, random: () => 0.999 })
+      for (const name of names(5)) assert.equal(gist(await asked.forward(question(name))), 'rcode 0')
+      // One nonsense after the other makes it an upstream to be asked last.
+      assert.ok(liar.queries.length >= 1)
+      assert.equal(asked.status()[counted], liar.queries.length)
     })
   }
 
-  test('ask another upstream, and fail without waiting, when all that comes for them is broken', async (t) => {
-    const breaks: AskedQuery[] = []
-    const script = (query: AskedQuery): void => {
-      breaks.push(query)
-      query.send(responseTo(query).subarray(0, -1))
-    }
-    const [first, second] = [await upstream(t, { script }), await upstream(t, { script })]
-    const asked = group(t, { upstreams: [first, second], transport: 'tcp', deadlineMs: 600_000 })
-    assert.equal(gist(await asked.forward(question('broken.example'))), 'unreachable')
-    assert.equal(breaks.length, 6)
-    assert.ok(asked.status().upstreams.every(({ isHealthy }) => !isHealthy))
-    second.script = (query) => query.answer()
-    assert.equal(gist(await asked.forward(question('good.example'))), 'rcode 0')
+  test('end without a time-out when every answer is nonsense, and the upstream counts as dead', async (t) => {
+    let now = 0
+    const server = await upstream(t, { script: (query) => query.send(query.bytes) })
+    const asked = group(t, { upstreams: [server], transport: 'tcp', nowMs: () => now })
+    let told: string | undefined
+    void asked.forward(question('www.example')).then((result) => (told = gist(result)))
+    // Only the pauses between tries take time.
+    await until(() => {
+      if (asked.status().inFlight === 1 && asked.status().upstreams[0]!.inFlight === 0) now += 1
+      return told !== undefined
+    })
+    assert.equal(told, 'unreachable')
+    assert.equal(server.queries.length, 3)
+    assert.ok(now < 400, `${now} ms`)
+    assert.equal(asked.status().upstreams[0]!.timeouts, 0)
+    assert.equal(asked.status().upstreams[0]!.isHealthy, false)
+    assert.ok(asked.lines.some(({ event, fields }) => event === 'upstream-dead' && fields['why'] === 'NO_RESPONSE'))
   })
+
+  test('leave the others of a connection their answers when one is nonsense', async (t) => {
+    const held: AskedQuery[] = []
+    const server = await upstream(t)
+    const asked = group(t, { upstreams: [server], transport: 'tcp', nowMs })
+    assert.equal(gist(await asked.forward(question('first.example'))), 'rcode 0')
+    server.script = (query) => {
+      if (query.connection > 1) query.answer()
+      else if (query.name === 'q0.example') query.send(query.bytes)
+      else held.push(query)
+    }
+    const results = names(4).map((name) => asked.forward(question(name)))
+    await until(() => held.length === 3)
+    for (const query of held) query.answer()
+    assert.deepEqual((await Promise.all(results)).map(gist), Array(4).fill('rcode 0'))
+    assert.equal(server.queries.length, 6)
+    // And then it is closed.
+    await until(() => server.connectionsOpen === 1)
+  })
+
+  test('go over another connection once they are late, when a length is never filled', async (t) => {
+    let now = 0
+    const server = await upstream(t)
+    const asked = group(t, { upstreams: [server], transport: 'tcp', nowMs: () => now })
+    assert.equal(gist(await asked.forward(question('first.example'))), 'rcode 0')
+    server.script = (query) => {
+      if (query.connection > 1) query.answer()
+      // Whatever follows drowns in a message of 65,535 octets.
+      else if (query.name === 'q0.example') query.sendPieces([framed(20, 65_535)])
+      else query.answer()
+    }
+    const results = names(4).map((name) => asked.forward(question(name)))
+    await until(() => server.queries.length === 5)
+    let isOver = false
+    void Promise.all(results).then(() => (isOver = true))
+    await until(() => {
+      now += 10
+      return isOver
+    })
+    assert.deepEqual((await Promise.all(results)).map(gist), Array(4).fill('rcode 0'))
+    assert.deepEqual(new Set(server.queries.slice(5).map(({ connection }) => connection)), new Set([2]))
+  })
+
+  test('take another connection when the one they are on speaks of other things only', async (t) => {
+    let now = 0
+    const server = await upstream(t)
+    const asked = group(t, { upstreams: [server], transport: 'tcp', nowMs: () => now })
+    assert.equal(gist(await asked.forward(question('first.example'))), 'rcode 0')
+    server.script = (query) =>
+      query.connection > 1 ? query.answer() : query.send(responseTo({ ...query, id: query.id ^ 1 }))
+    let told: string | undefined
+    void asked.forward(question('www.example')).then((result) => (told = gist(result)))
+    await until(() => asked.status().mismatched === 1)
+    await until(() => {
+      now += 10
+      return told !== undefined
+    })
+    assert.equal(told, 'rcode 0')
+    assert.deepEqual(
+      server.queries.map(({ connection }) => connection),
+      [1, 1, 2],
+    )
+  })
+
+  for (const address of ['fe80::1%nosuch0', 'fe80::1%4294967295']) {
+    test(`end at once when there is no such interface as in ${address}`, async (t) => {
+      for (const transport of ['tcp', 'tls', 'udp'] as const) {
+        const asked = group(t, { upstreams: [{ address, port: 53 }, await upstream(t)], transport, nowMs })
+        const result = asked.forward(question('www.example'))
+        // The other upstream speaks no TLS.
+        if (transport !== 'tls') assert.equal(gist(await result), 'rcode 0')
+        await until(() => asked.status().upstreams[0]!.unreachable > 0 || asked.status().upstreams[1]!.requests > 0)
+      }
+    })
+  }
 
   test('change to a new connection after a number of queries, without losing one', async (t) => {
     const server = await upstream(t)
