@@ -3,7 +3,7 @@
 /** Milliseconds before the first retry; the jitter halves it at most. */
 export const BACK_OFF_MIN_MS = 800
 
-/** Milliseconds that no back-off exceeds. A server's own Retry-After may, up to `RETRY_AFTER_MAX_MS`. */
+/** Milliseconds that no back-off exceeds. A server's own Retry-After goes before it, up to `RETRY_AFTER_MAX_MS`. */
 export const BACK_OFF_MAX_MS = 30_000
 
 export const RETRY_AFTER_MAX_MS = 120_000
@@ -16,11 +16,11 @@ export class BackOff {
     this.#chance = chance
   }
 
-  /** Milliseconds to wait now, no less than the server asked for. */
+  /** Milliseconds to wait now, no less than the server asked for: it may have asked thousands of nodes at once. */
   next(retryAfterSeconds = 0): number {
     const waitMs = this.#nextMs * (0.5 + this.#chance() / 2)
     this.#nextMs = Math.min(this.#nextMs * 2, BACK_OFF_MAX_MS)
-    return Math.max(waitMs, Math.min(retryAfterSeconds * 1000, RETRY_AFTER_MAX_MS))
+    return waitMs + Math.min(retryAfterSeconds * 1000, RETRY_AFTER_MAX_MS)
   }
 
   /** Something worked. */

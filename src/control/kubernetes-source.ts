@@ -14,6 +14,7 @@ import type { ControlLog } from './log.ts'
 import { type ObjectIntake, objectKeyOf } from './object-intake.ts'
 import { OBJECT_KINDS, type ObjectKind } from './object-store.ts'
 import { SERVICE_NAME_LABEL } from './objects.ts'
+import { oneAtATime } from './one-at-a-time.ts'
 import type { SourceStatus } from './source.ts'
 import type { Turns } from './turns.ts'
 import { Watch, type WatchEnd, type WatchLimits } from './watch.ts'
@@ -146,10 +147,11 @@ export class KubernetesSource {
   async #followVersion(version: string, signal: AbortSignal): Promise<WatchEnd> {
     const abort = new AbortController()
     const both = AbortSignal.any([signal, abort.signal])
-    const isStillRight = async (): Promise<boolean> => {
+    // One look at a time for all namespaces: who asks while one is under way shares the next one, which begins after that.
+    const isStillRight = oneAtATime(async (): Promise<boolean> => {
       const found = await this.#discover(both)
       return found.kind === 'failed' || (found.kind === 'served' && found.version === version)
-    }
+    })
     // What changed between discovery and the opening of a watch, no watch tells: so it is looked up once more then.
     const moved = Promise.withResolvers<WatchEnd>()
     const onOpened = (): void => {

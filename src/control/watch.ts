@@ -28,6 +28,14 @@ export interface WatchLimits {
   readonly shortWatchMs: number
   /** A watch whose version expires so soon after its list is not listed again at once. */
   readonly freshListMs: number
+  /**
+   * Milliseconds over which chance spreads what a server's end makes all nodes do at once: the next watch, where one ended
+   * before its time.
+   */
+  readonly resumeSpreadMs: number
+  /** The same for a list after an expired version: for each object that the last list had, and at most. */
+  readonly relistSpreadMsPerObject: number
+  readonly relistSpreadMsMax: number
   /** Milliseconds after which a server that knew no streaming list is asked for one again: it may have been upgraded. */
   readonly streamRetryMs: number
 }
@@ -40,6 +48,9 @@ export const WATCH_LIMITS: WatchLimits = {
   pageObjects: 500,
   shortWatchMs: 1_000,
   freshListMs: 10_000,
+  resumeSpreadMs: 1_000,
+  relistSpreadMsPerObject: 1,
+  relistSpreadMsMax: 10_000,
   streamRetryMs: 10 * 60_000,
 }
 
@@ -79,7 +90,7 @@ export type WatchEnd = 'missing' | 'moved' | 'stopped'
 type Step =
   | { readonly kind: 'listed' }
   /** The server ended the watch in good order. */
-  | { readonly kind: 'ended'; readonly isShort: boolean }
+  | { readonly kind: 'ended'; readonly isShort: boolean; readonly isEarly: boolean }
   /** 410 Gone: the versions we know are forgotten there. */
   | { readonly kind: 'expired' }
   | { readonly kind: 'missing' }
@@ -92,6 +103,9 @@ type Step =
       readonly retryAfterSeconds: number | undefined
     }
 
+/** Of the time that was asked for: a watch that ended after it ended in its time. */
+const IN_TIME_PART = 0.9
+
 const INITIAL_EVENTS_END = 'k8s.io/initial-events-end'
 
 export class Watch {
@@ -101,6 +115,7 @@ export class Watch {
   #resourceVersion: string | undefined
   #mustList = true
   #listsDone = 0
+  #listedObjects = 0
   /** The next list must not rely on what the server has in its cache: it has forgotten or never seen our version. */
   #mustBeCurrent = false
   #noStreamingUntilMs = Number.NEGATIVE_INFINITY
@@ -123,7 +138,10 @@ export class Watch {
           break
         case 'ended':
           if (step.isShort) await this.#parts.wait(this.#backOff.next(), signal)
-          else this.#backOff.reset()
+          else {
+            this.#backOff.reset()
+            if (step.isEarly) await this.#spread(this.#parts.limits.resumeSpreadMs, signal)
+          }
           if (!signal.aborted && !(await this.#parts.isStillRight())) return 'moved'
           break
         case 'expired':
@@ -132,6 +150,9 @@ export class Watch {
           if (this.#mustList || this.#parts.nowMs() - this.#listedAtMs < this.#parts.limits.freshListMs) {
             this.#mustBeCurrent = true
             await this.#parts.wait(this.#backOff.next(), signal)
+          } else {
+            const { relistSpreadMsPerObject, relistSpreadMsMax } = this.#parts.limits
+            await this.#spread(Math.min(this.#listedObjects * relistSpreadMsPerObject, relistSpreadMsMax), signal)
           }
           this.#mustList = true
           break
@@ -153,6 +174,11 @@ export class Watch {
       }
     }
     return 'stopped'
+  }
+
+  /** What is known goes on being answered meanwhile. */
+  async #spread(ms: number, signal: AbortSignal): Promise<void> {
+    await this.#parts.wait(this.#parts.chance() * ms, signal)
   }
 
   async #step(signal: AbortSignal): Promise<Step> {
@@ -201,7 +227,7 @@ export class Watch {
         } else this.#put(piece.object, listed)
         const pause = this.#parts.breathe()
         if (pause !== undefined) await pause
-        if (signal.aborted) return { kind: 'ended', isShort: false }
+        if (signal.aborted) return { kind: 'ended', isShort: false, isEarly: false }
       }
       this.#parts.onWord()
     } while (next !== undefined)
@@ -256,7 +282,12 @@ export class Watch {
     }
     // A server that does not know what was asked sends no end of the initial events.
     if (isListing) return { kind: 'unsupported' }
-    return { kind: 'ended', isShort: events === 0 && this.#parts.nowMs() - beganMs < limits.shortWatchMs }
+    const tookMs = this.#parts.nowMs() - beganMs
+    return {
+      kind: 'ended',
+      isShort: events === 0 && tookMs < limits.shortWatchMs,
+      isEarly: tookMs < seconds * 1000 * IN_TIME_PART,
+    }
   }
 
   /** One event; true at the bookmark that ends the initial ones. */
@@ -284,6 +315,7 @@ export class Watch {
     this.#mustList = version === undefined
     this.#mustBeCurrent = false
     this.#listsDone++
+    this.#listedObjects = listed.size
     this.#listedAtMs = this.#parts.nowMs()
     this.#parts.onListed()
   }

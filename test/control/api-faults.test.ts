@@ -49,7 +49,7 @@ const connected = (scene: ApiScene, server: FakeApiServer): Promise<void> =>
 const errorsOf = (scene: ApiScene, code: string): number => scene.controlPlane.status().watchErrors.get(code) ?? 0
 
 /** Times that a test can wait for. */
-const HASTE = { shortWatchMs: 0 }
+const HASTE = { shortWatchMs: 0, resumeSpreadMs: 0 }
 
 suite('the zone survives an API server that', () => {
   test('forgot the version to resume from: what vanished meanwhile is removed, what stayed is never denied', async (t) => {
