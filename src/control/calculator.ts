@@ -5,13 +5,14 @@
 
 import type { RelativeName } from '../dns/wire/name.ts'
 import type { ServiceKey, ServiceRecords } from '../dns/zone/rrset.ts'
+import type { SliceFacts } from './records/facts.ts'
 import type { Ignored } from './records/ignored.ts'
 import { LargeHeadless } from './records/large-headless.ts'
 import { nameOfService } from './records/names.ts'
 import { type RecordSettings, recordsOf, type ServiceFacts } from './records/records-of.ts'
 
-/** Endpoints from which on a headless service is large: calculating fewer takes a part of a turn. */
-export const LARGE_FROM_ENDPOINTS = 1_000
+/** Addresses of endpoints, and ports of each, from which on a headless service is large: calculating fewer takes a part of a turn. */
+export const LARGE_FROM_RECORDS = 2_000
 
 /** It stays large until it has half of them, so that one on the border does not change its kind all the time. */
 const LARGE_UNTIL_PART = 2
@@ -41,13 +42,14 @@ export interface CalculatorParts {
 export class Calculator {
   readonly #settings: RecordSettings
   readonly #parts: CalculatorParts
-  readonly #largeFromEndpoints: number
+  readonly #largeFromRecords: number
+  readonly #recordsOf = new WeakMap<SliceFacts, number>()
   readonly #large = new Map<ServiceKey, LargeHeadless>()
 
-  constructor(settings: RecordSettings, parts: CalculatorParts, largeFromEndpoints = LARGE_FROM_ENDPOINTS) {
+  constructor(settings: RecordSettings, parts: CalculatorParts, largeFromRecords = LARGE_FROM_RECORDS) {
     this.#settings = settings
     this.#parts = parts
-    this.#largeFromEndpoints = largeFromEndpoints
+    this.#largeFromRecords = largeFromRecords
   }
 
   /** Services whose records change in place. */
@@ -66,9 +68,19 @@ export class Calculator {
 
   #isLarge(service: ServiceKey, { import: serviceImport, slices }: ServiceFacts): boolean {
     if (serviceImport?.type !== 'Headless') return false
-    const endpoints = slices.reduce((sum, slice) => sum + slice.endpoints.length, 0)
-    const from = this.#largeFromEndpoints
-    return endpoints >= (this.#large.has(service) ? from / LARGE_UNTIL_PART : from)
+    const records = slices.reduce((sum, slice) => sum + this.#recordsIn(slice), 0)
+    const from = this.#largeFromRecords
+    return records >= (this.#large.has(service) ? from / LARGE_UNTIL_PART : from)
+  }
+
+  /** Counted once for each slice as it is: a service may have hundreds, of which one changes. */
+  #recordsIn(slice: SliceFacts): number {
+    let records = this.#recordsOf.get(slice)
+    if (records === undefined) {
+      records = slice.endpoints.reduce((sum, { addresses }) => sum + addresses.length + slice.ports.length, 0)
+      this.#recordsOf.set(slice, records)
+    }
+    return records
   }
 
   #followLarge(service: ServiceKey, { import: serviceImport, slices }: ServiceFacts): Calculation {

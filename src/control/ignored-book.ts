@@ -4,7 +4,7 @@ import type { ControlLog } from './log.ts'
 import type { Ignored, IgnoredReason } from './records/ignored.ts'
 
 /** What is ignored before an object is read: a document, a file, an object too large. */
-export type SourceIgnoredReason = 'syntax' | 'kind' | 'duplicate' | 'too-large' | 'too-many' | 'namespace'
+export type SourceIgnoredReason = 'syntax' | 'kind' | 'duplicate' | 'too-large' | 'namespace'
 
 export type AnyIgnoredReason = IgnoredReason | SourceIgnoredReason
 

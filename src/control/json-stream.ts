@@ -5,8 +5,11 @@
  * second and be in memory twice. Here nothing bigger than one object is ever parsed.
  */
 
-/** Octets of one object; etcd keeps none above 1.5 MiB. What is larger is left out and told. */
-export const OBJECT_OCTETS_MAX = 8 * 1024 * 1024
+/**
+ * Octets of one object; etcd keeps none above 1.5 MiB, and the API server takes none above 3. What is larger is left out and
+ * told: an object is parsed in one turn of the event loop.
+ */
+export const OBJECT_OCTETS_MAX = 4 * 1024 * 1024
 
 export type Piece =
   | { readonly kind: 'object'; readonly object: unknown }

@@ -15,6 +15,15 @@ export const SERVICE_NAME_LABEL = 'multicluster.kubernetes.io/service-name'
 export const SOURCE_CLUSTER_LABEL = 'multicluster.kubernetes.io/source-cluster'
 export const SUBMARINER_HEADLESS_LABEL = 'lighthouse.submariner.io/is-headless'
 
+/**
+ * Addresses read of one object. The API allows a slice 1,000 endpoints, each with an address (only the first of several is of
+ * use to kube-proxy, up to 100 are admitted); more than this would take longer than a turn of the event loop may.
+ */
+export const ADDRESSES_MAX = 10_000
+
+/** Ports read of one object. The API allows a slice 100, and an import what fits into it. */
+export const PORTS_MAX = 1_000
+
 /** When the change happened that made the slice what it is: the endpoint slice controller writes it, importers may copy it. */
 const TRIGGER_TIME_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time'
 
@@ -46,7 +55,11 @@ export function serviceImportFacts(object: unknown): Reading<ServiceImportFacts>
   } else if (type !== 'ClusterSetIP' && type !== 'Headless') {
     ignored.add('type', 'spec.type', type)
   } else {
-    const addresses = addressesOf(spec['ips'], 'spec.ips', ignored)
+    const addresses = addressesOf(
+      firstOf(itemsOf(spec['ips']), ADDRESSES_MAX, 'spec.ips', ignored),
+      'spec.ips',
+      ignored,
+    )
     const ports = portsOf(spec['ports'], 'spec.ports', ignored)
     return { facts: { namespace, name, type, addresses, ports }, ignored: ignored.entries }
   }
@@ -93,6 +106,7 @@ function clusterIdOf(label: unknown, ignored: IgnoredList): string | undefined {
 function endpointsOf(value: unknown, ignored: IgnoredList): { endpoints: EndpointFacts[]; notReady: number } {
   const endpoints: EndpointFacts[] = []
   let notReady = 0
+  let addressesLeft = ADDRESSES_MAX
   itemsOf(value).forEach((item, i) => {
     const endpoint = fieldsOf(item)
     // Ready unless it says otherwise; `serving` and `terminating` have no say (MCS DNS specification).
@@ -101,13 +115,15 @@ function endpointsOf(value: unknown, ignored: IgnoredList): { endpoints: Endpoin
       return
     }
     const where = `endpoints[${i}]`
+    const texts = firstOf(itemsOf(endpoint['addresses']), addressesLeft, `${where}.addresses`, ignored)
+    addressesLeft -= texts.length
     const host = hostnameOf(endpoint['hostname'], where, ignored)
     if (host !== undefined) {
-      const addresses = addressesOf(endpoint['addresses'], `${where}.addresses`, ignored)
+      const addresses = addressesOf(texts, `${where}.addresses`, ignored)
       if (addresses.length > 0) endpoints.push({ host, addresses })
       return
     }
-    for (const text of itemsOf(endpoint['addresses'])) {
+    for (const text of texts) {
       const address = addressOf(text, `${where}.addresses`, ignored)
       if (address !== undefined) endpoints.push({ host: hostOfAddress(text as string), addresses: [address] })
     }
@@ -123,8 +139,14 @@ function hostnameOf(value: unknown, where: string, ignored: IgnoredList): string
   return undefined
 }
 
-function addressesOf(value: unknown, where: string, ignored: IgnoredList): Address[] {
-  const items = itemsOf(value)
+/** No more than `max` of the items; that there are more is told. */
+function firstOf(items: readonly unknown[], max: number, where: string, ignored: IgnoredList): readonly unknown[] {
+  if (items.length <= max) return items
+  ignored.add('too-many', where, items.length, items.length - max)
+  return items.slice(0, max)
+}
+
+function addressesOf(items: readonly unknown[], where: string, ignored: IgnoredList): Address[] {
   // A hundred thousand endpoints have one address each.
   if (items.length === 1) {
     const address = addressOf(items[0], where, ignored)
@@ -156,7 +178,7 @@ const PROTOCOLS = new Map<unknown, Protocol>([
 
 function portsOf(value: unknown, where: string, ignored: IgnoredList): PortFacts[] {
   const ports: PortFacts[] = []
-  itemsOf(value).forEach((item, i) => {
+  firstOf(itemsOf(value), PORTS_MAX, where, ignored).forEach((item, i) => {
     const { name, protocol, port } = fieldsOf(item)
     const here = `${where}[${i}]`
     if (typeof port !== 'number' || !Number.isInteger(port) || port < 1 || port > 65_535) {

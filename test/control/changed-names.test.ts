@@ -26,8 +26,8 @@ const APEX = nameFromText('clusterset.local')!
 const SERVER = { ipv4: ['\x7f\x00\x00\x01'], ipv6: [] }
 const TYPES = [RecordType.A, RecordType.AAAA, RecordType.SRV, RecordType.TXT]
 
-/** `largeFromEndpoints`: from how many endpoints on records change in place. */
-function stage(largeFromEndpoints?: number) {
+/** `largeFromRecords`: from how many on they change in place; `isSpent`: never more than one piece of them in a turn. */
+function stage(largeFromRecords?: number, isSpent = false) {
   const zone = new Zone(1)
   zone.state = 'synced'
   const told: RelativeName[] = []
@@ -39,9 +39,9 @@ function stage(largeFromEndpoints?: number) {
       of: (service) => store.of(service),
       published: (service) => zone.recordsOf(service),
       onIgnored: () => undefined,
-      isSpent: () => false,
+      isSpent: () => isSpent,
     },
-    largeFromEndpoints,
+    largeFromRecords,
   )
   const publisher = new Publisher({
     zone,
@@ -185,9 +185,14 @@ suite('names that changed', () => {
   }
 
   for (const seed of [1, 2, 3, 4, 5]) {
-    for (const largeFrom of [1, 4]) {
-      test(`are told where records change in place from ${largeFrom} endpoints on (seed ${seed})`, () => {
-        const { intake, meaning, meaningAtOnce, settle, calculator } = stage(largeFrom)
+    for (const [largeFrom, isSpent] of [
+      [1, false],
+      [6, false],
+      [1, true],
+    ] as const) {
+      const pace = isSpent ? 'a piece a turn' : 'all at once'
+      test(`are told where records change in place from ${largeFrom} on, ${pace} (seed ${seed})`, () => {
+        const { intake, meaning, meaningAtOnce, settle, calculator } = stage(largeFrom, isSpent)
         const random = randomFrom(seed)
         const names = everyName()
         let before = new Map(names.map((name) => [name, meaning(name)]))

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import * as fc from 'fast-check'
-import { serviceImportFacts, sliceFacts } from '../../src/control/objects.ts'
+import { ADDRESSES_MAX, PORTS_MAX, serviceImportFacts, sliceFacts } from '../../src/control/objects.ts'
 import { IGNORED_REASONS } from '../../src/control/records/ignored.ts'
 
 const IMPORT = { metadata: { namespace: 'shop', name: 'web' }, spec: { type: 'ClusterSetIP' } }
@@ -113,6 +113,37 @@ suite('objects', () => {
       )
     })
   }
+
+  test('reads no more ports and addresses of an object than a turn has time for, and tells how many are left out', () => {
+    const ports = Array.from({ length: PORTS_MAX + 3 }, (_, i) => ({ name: `p${i}`, port: i + 1 }))
+    const addresses = (from: number, count: number): string[] =>
+      Array.from({ length: count }, (_, i) => `10.${(from + i) >> 16}.${((from + i) >> 8) & 255}.${(from + i) & 255}`)
+    const endpoints = [
+      { hostname: 'a', addresses: addresses(0, ADDRESSES_MAX - 2) },
+      { addresses: addresses(ADDRESSES_MAX, 5) },
+      { hostname: 'c', addresses: addresses(0, 1) },
+    ]
+    const { facts, ignored } = sliceFacts({ ...SLICE, ports, endpoints })
+    assert.equal(facts!.ports.length, PORTS_MAX)
+    assert.deepEqual(
+      facts!.endpoints.map((endpoint) => [endpoint.host, endpoint.addresses.length]),
+      [
+        ['a', ADDRESSES_MAX - 2],
+        ['10-0-39-16', 1],
+        ['10-0-39-17', 1],
+      ],
+    )
+    assert.deepEqual(
+      ignored.map(({ reason, count }) => [reason, count]),
+      [['too-many', 3 + 3 + 1]],
+    )
+    const imported = serviceImportFacts(withSpec({ ips: addresses(0, ADDRESSES_MAX + 1), ports }))
+    assert.deepEqual([imported.facts!.addresses.length, imported.facts!.ports.length], [ADDRESSES_MAX, PORTS_MAX])
+    assert.deepEqual(
+      imported.ignored.map(({ reason, count }) => [reason, count]),
+      [['too-many', 1 + 3]],
+    )
+  })
 
   test('keeps what it tells of a value short, however long the value is', () => {
     const { ignored } = serviceImportFacts(withSpec({ ips: ['x'.repeat(100_000)] }))

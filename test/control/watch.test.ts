@@ -38,7 +38,7 @@ async function waitsOf(said: readonly Said[]): Promise<number[]> {
         const next = left.shift()
         if (next === undefined) abort.abort()
         const body = async function* (): AsyncGenerator<Buffer> {
-          for (const one of next?.events ?? []) yield Buffer.from(`${JSON.stringify(one)}\n`)
+          for (const one of next?.events ?? []) yield await Promise.resolve(Buffer.from(`${JSON.stringify(one)}\n`))
           nowMs += next?.ms ?? 0
         }
         return Promise.resolve({ kind: 'ok', body: body() })

@@ -24,6 +24,8 @@ export const IGNORED_REASONS = [
   'port-name',
   /** A protocol other than TCP, UDP and SCTP. */
   'protocol',
+  /** Ports or addresses of one object beyond what is read of them. */
+  'too-many',
   /** A name of more than 255 octets under the longest configured zone. */
   'name-too-long',
 ] as const
@@ -46,10 +48,10 @@ export class IgnoredList {
   readonly #byReason = new Map<IgnoredReason, { reason: IgnoredReason; detail: string; count: number }>()
 
   /** `value` is what was ignored, shown as JSON and cut; `where` is its path in the object. */
-  add(reason: IgnoredReason, where: string, value: unknown): void {
+  add(reason: IgnoredReason, where: string, value: unknown, count = 1): void {
     const known = this.#byReason.get(reason)
-    if (known === undefined) this.#byReason.set(reason, { reason, detail: `${where}: ${shown(value)}`, count: 1 })
-    else known.count++
+    if (known === undefined) this.#byReason.set(reason, { reason, detail: `${where}: ${shown(value)}`, count })
+    else known.count += count
   }
 
   get entries(): readonly Ignored[] {

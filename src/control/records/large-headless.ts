@@ -17,6 +17,9 @@ import { hasSameFrame, isSameEndpoint } from './same-facts.ts'
 
 type Step = 'add' | 'remove'
 
+/** Records told or taken back until it is looked whether there is time for more: well below a millisecond. */
+const RECORDS_A_LOOK = 200
+
 /** Names that do not fit of which is known that they were told. */
 const TOO_LONG_MAX = 1_000
 
@@ -33,6 +36,8 @@ export class LargeHeadless {
   /** Since `takeChanged`, which also begins it: before the first publication everything is new. */
   #changed: Set<RelativeName> | undefined
   #hasTargetChanged = false
+  /** A slice that is taken in by part: gone on with before anything else. It stops where others may have their turn. */
+  #unfinished: Iterator<void, void> | undefined
 
   /** `apexOctetsMax`: octets of the longest apex that the names will stand under, its root label included. */
   constructor(serviceName: RelativeName, apexOctetsMax: number) {
@@ -54,15 +59,16 @@ export class LargeHeadless {
 
   /** Takes in the slices that changed, one after the other until `isSpent`. True when nothing is left to do. */
   follow(slices: readonly SliceFacts[], isSpent: () => boolean): boolean {
+    if (!this.#goOn(isSpent)) return false
     let present = 0
     for (const slice of slices) {
       const former = this.#slices.get(slice.name)
       if (former !== undefined) present++
       if (former === slice) continue
-      this.#replace(former, slice)
       this.#slices.set(slice.name, slice)
       if (former === undefined) present++
-      if (isSpent()) return false
+      this.#unfinished = this.#replacing(former, slice)
+      if (!this.#goOn(isSpent) || isSpent()) return false
     }
     return present === this.#slices.size || this.#forgetOthers(slices, isSpent)
   }
@@ -80,46 +86,66 @@ export class LargeHeadless {
     const names = new Set(slices.map((slice) => slice.name))
     for (const [name, former] of this.#slices) {
       if (names.has(name)) continue
-      this.#replace(former, undefined)
       this.#slices.delete(name)
-      if (isSpent()) return false
+      this.#unfinished = this.#replacing(former, undefined)
+      if (!this.#goOn(isSpent) || isSpent()) return false
+    }
+    return true
+  }
+
+  /** Goes on with what is unfinished; false when it still is. */
+  #goOn(isSpent: () => boolean): boolean {
+    while (this.#unfinished !== undefined) {
+      if (this.#unfinished.next().done === true) this.#unfinished = undefined
+      else if (isSpent()) return false
     }
     return true
   }
 
   /** What is new is added before what is old is removed: a record that both tell does not change. */
-  #replace(former: SliceFacts | undefined, slice: SliceFacts | undefined): void {
+  *#replacing(former: SliceFacts | undefined, slice: SliceFacts | undefined): Generator<void, void> {
     const isSameFrame = former !== undefined && slice !== undefined && hasSameFrame(former, slice)
     const [start, formerEnd, end] = isSameFrame
       ? rangesThatDiffer(former.endpoints, slice.endpoints)
       : [0, former?.endpoints.length ?? 0, slice?.endpoints.length ?? 0]
-    if (slice !== undefined) this.#apply('add', slice, start, end)
-    if (former !== undefined) this.#apply('remove', former, start, formerEnd)
+    if (slice !== undefined) yield* this.#applying('add', slice, start, end)
+    if (former !== undefined) yield* this.#applying('remove', former, start, formerEnd)
   }
 
-  #apply(step: Step, slice: SliceFacts, start: number, end: number): void {
+  *#applying(step: Step, slice: SliceFacts, start: number, end: number): Generator<void, void> {
     if (start >= end || !this.#admits(this.#serviceName)) return
     const { clusterId, endpoints } = slice
-    for (let i = start; i < end; i++) {
-      for (const address of endpoints[i]!.addresses) this.#count(step, this.#serviceName, typeOf(address), address)
-    }
     // As in `headless.ts`: without a cluster id there are no names of endpoints.
-    if (clusterId === undefined) return
-    const clusterName = nameOfCluster(clusterId, this.#serviceName)
-    const ports = slice.ports.map((port) => ({ port, owner: this.#ownerOf(port) }))
+    const clusterName = clusterId === undefined ? undefined : nameOfCluster(clusterId, this.#serviceName)
+    const ports = clusterId === undefined ? [] : slice.ports.map((port) => ({ port, owner: this.#ownerOf(port) }))
+    let records = 0
     for (let i = start; i < end; i++) {
-      const { host, addresses } = endpoints[i]!
-      const target = nameOfEndpoint(host, clusterName)
-      if (!this.#admits(target)) continue
-      for (const address of addresses) {
-        if (this.#count(step, target, typeOf(address), address)) this.#hasTargetChanged = true
-      }
-      for (const { port, owner } of ports) {
-        const service = portAndTarget(port, target)
-        // A service may have a port twice, under two names or under none: counted as often here as there.
-        this.#count(step, this.#serviceName, RecordType.SRV, service)
-        if (owner !== undefined) this.#count(step, owner, RecordType.SRV, service)
-      }
+      const endpoint = endpoints[i]!
+      for (const address of endpoint.addresses) this.#count(step, this.#serviceName, typeOf(address), address)
+      if (clusterName !== undefined)
+        this.#applyTarget(step, nameOfEndpoint(endpoint.host, clusterName), endpoint, ports)
+      records += endpoint.addresses.length + ports.length
+      if (records < RECORDS_A_LOOK) continue
+      records = 0
+      yield
+    }
+  }
+
+  #applyTarget(
+    step: Step,
+    target: RelativeName,
+    { addresses }: EndpointFacts,
+    ports: readonly { readonly port: PortFacts; readonly owner: RelativeName | undefined }[],
+  ): void {
+    if (!this.#admits(target)) return
+    for (const address of addresses) {
+      if (this.#count(step, target, typeOf(address), address)) this.#hasTargetChanged = true
+    }
+    for (const { port, owner } of ports) {
+      const service = portAndTarget(port, target)
+      // A service may have a port twice, under two names or under none: counted as often here as there.
+      this.#count(step, this.#serviceName, RecordType.SRV, service)
+      if (owner !== undefined) this.#count(step, owner, RecordType.SRV, service)
     }
   }
 
