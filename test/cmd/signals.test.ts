@@ -9,7 +9,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { stringify } from 'yaml'
-import { startAgentProcess } from '../common/agent-process.ts'
+import { startAgentProcess, until } from '../common/agent-process.ts'
+import { askUdp } from '../common/ask.ts'
+import { startUpstream } from '../common/upstream.ts'
 
 const MAIN = new URL('../../cmd/nodelocal-mcs/main.ts', import.meta.url).pathname
 const DEADLINE_MS = 10_000
@@ -71,6 +73,26 @@ suite('signals', () => {
     child.kill('SIGTERM')
     assert.deepEqual(await ended, [0, null])
     assert.doesNotMatch(output, /Debugger/)
+  })
+
+  test('SIGUSR1 makes it forget all that upstreams said, and go on', async (t) => {
+    const upstream = await startUpstream()
+    t.after(() => upstream.stop())
+    const agent = await startAgentProcess({
+      clusterset: { source: 'none' },
+      forward: [{ zones: ['.'], upstreams: [`127.0.0.1:${upstream.port}`] }],
+    })
+    t.after(() => agent.stop())
+    for (let i = 0; i < 3; i++) await askUdp(agent.port, QUERY)
+    assert.equal(upstream.queries.length, 1)
+    agent.process.kill('SIGUSR1')
+    await until(
+      () => agent.output().includes('"cache-flushed"'),
+      DEADLINE_MS,
+      () => agent.output(),
+    )
+    await askUdp(agent.port, QUERY)
+    assert.equal(upstream.queries.length, 2)
   })
 
   test('a second signal, of either kind, does not wait for queries under way, and ends with 1', async (t) => {

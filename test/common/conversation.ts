@@ -8,39 +8,37 @@
  * Lines, each a subject, a verb and the rest; `at <seconds>s` may stand before any of them:
  *
  *     <client> asks <name> <type> [wishes]     a query over UDP with EDNS; wishes: dnssec, ad, cd, no-rd, no-opt, chaos, over-tcp,
- *                                              subnet=<address>/<bits>
+ *                                              cookie, subnet=<address>/<bits>
  *     <client> gets <rcode> [records] [ede <codes>] [flags ...] [options <codes>] [no-opt]
- *                                              its response; where the upstream is silent the clock goes on to it. Told of the flags are
+ *                                              its response; while there is none the clock goes on to it. Told of the flags are
  *                                              aa, tc, ad and cd, of the options all but extended errors
  *     <client> gets nothing                    no response yet
  *     upstream gets <name> <type> [do] [cd] [no-rd] [for <route>]   the question that came last, and its route unless that is `.`
- *     upstream answers <records> [saying ...]  to the oldest question that waits; saying: aa, ad, subnet
- *     upstream says <rcode> [soa <ttl> <minimum>]
- *     upstream fails <reason>                  timeout or unreachable
+ *     upstream hears <question> <flags>        the query that came last, as its octets say
+ *     upstream answers <records> [saying ...]  to the oldest question that waits; saying: aa, ad, tc, subnet, options
+ *     upstream says <rcode> [soa <ttl> <minimum> [zone]] [saying ...]
+ *     upstream forges <id, name, type, case> <records>   an answer that is wrong in that
+ *     upstream fails <how>                     timeout or unreachable; of a named upstream the system's error
+ *     upstream returns the question            asks us what we asked it
  *     upstream is asked <n> times              since the beginning
- *     upstream is silent                       says so to the reader; questions simply wait
+ *     upstream is healthy | dead | silent      silent says so to the reader; questions simply wait
+ *     counters say <name>=<n> ...              what the forwarder has counted
+ *     routes are <zones>                       from now on; at first there is one, of the root
  *     operator flushes all | name <name> | zone <zone>
  *     operator counts <n> entries              of the record cache
- *     settings <key>=<value> ...               before the first line: maxTtl, minTtl, maxNegativeTtl, stale, prefetch, rotate, routes
- *                                              (zones beside `.`, divided by commas)
+ *     operator sees <name>: <entries>          what is printed of the record cache
+ *     settings <key>=<value> ...               before the first line: maxTtl, minTtl, maxNegativeTtl, stale, prefetch, rotate,
+ *                                              routes (zones beside `.`, divided by commas).
+ *                                              With upstreams=a,b these names stand for `upstream`, and the real forwarder asks
+ *                                              them: maxInFlight, maxWaiters, randomCase, loopZone
  *
  * Records are `name ttl type data`, several divided by commas.
  */
 
 import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
-import * as dnsPacket from 'dns-packet'
-import { partsOfKey } from '../../src/dns/cache/key.ts'
-import { RouteTable } from '../../src/dns/policy/route.ts'
-import { rcodeName } from '../../src/dns/wire/header.ts'
-import { isAtOrBelow, type Name, nameFromText, ROOT, textOfName } from '../../src/dns/wire/name.ts'
-import type { UpstreamQuestion } from '../../src/dns/wire/upstream-query.ts'
-import { readUpstreamResponse } from '../../src/dns/wire/upstream-response.ts'
-import { RecordCache } from '../../src/serve/cache/record-cache.ts'
-import type { ForwardResult, UpstreamGroup } from '../../src/serve/forward/forwarder-contract.ts'
-import { Resolver, type Route } from '../../src/serve/resolve.ts'
-import { SlowPath } from '../../src/serve/slow-path.ts'
-import { QUIET_TRAFFIC } from './quiet-traffic.ts'
+import type * as dnsPacket from 'dns-packet'
+import { Stage, settled } from './stage.ts'
 import { soa } from './wire.ts'
 
 const RCODES: Readonly<Record<string, number>> = {
@@ -50,235 +48,6 @@ const RCODES: Readonly<Record<string, number>> = {
   NXDOMAIN: 3,
   NOTIMP: 4,
   REFUSED: 5,
-}
-const ID = 0x2a2a
-/** RFC 8914: the option of extended errors. */
-const EXTENDED_ERROR = 15
-
-interface Asked {
-  readonly question: UpstreamQuestion
-  readonly settle: (result: ForwardResult) => void
-}
-
-class Stage {
-  now = 0
-  askedCount = 0
-  readonly waiting: Asked[] = []
-  readonly responses = new Map<string, string>()
-  #timers: { at: number; call: () => void }[] = []
-  /** The question that an upstream got last, in the words of a conversation. */
-  lastAsked = ''
-  readonly recordCache = new RecordCache(1 << 20)
-  readonly #slowPath: SlowPath
-
-  constructor(t: TestContext, settings: Readonly<Record<string, string>>) {
-    t.after(() => this.recordCache.close())
-    const zones = ['.', ...(settings['routes']?.split(',') ?? [])]
-    const routes = zones.map((label, id): [Name, Route] => {
-      const forward: UpstreamGroup['forward'] = (question, settle) => {
-        this.askedCount++
-        this.lastAsked = toldQuestion(question, label)
-        this.waiting.push({ question, settle })
-      }
-      const upstreams = { forward, stop: () => Promise.resolve() }
-      return [label === '.' ? ROOT : nameOf(label), { kind: 'forward', label, id, upstreams }]
-    })
-    const resolver = new Resolver(new RouteTable<Route>(routes), {
-      recordCache: this.recordCache,
-      limits: {
-        minTtlSeconds: Number(settings['minTtl'] ?? 0),
-        maxTtlSeconds: Number(settings['maxTtl'] ?? 3600),
-        maxNegativeTtlSeconds: Number(settings['maxNegativeTtl'] ?? 300),
-      },
-      serveStale: settings['stale'] === 'off' ? undefined : { maxStaleSeconds: 3600, clientTimeoutMs: 1800 },
-      prefetch: settings['prefetch'] === 'on',
-      zoneOfImpossibleSearchName: () => undefined,
-      nowSeconds: () => this.now,
-      onPanic: (error) => {
-        throw error
-      },
-      after: (delayMs, call) => {
-        const timer = { at: this.now + delayMs / 1000, call }
-        this.#timers.push(timer)
-        return () => {
-          this.#timers = this.#timers.filter((other) => other !== timer)
-        }
-      },
-    })
-    const nothing = () => undefined
-    this.#slowPath = new SlowPath({
-      resolver: () => resolver,
-      traffic: QUIET_TRAFFIC,
-      queryLog: () => ({ level: 'none', query: nothing }),
-      nowSeconds: () => this.now,
-      onPanic: (error) => {
-        throw error
-      },
-      rotates: () => settings['rotate'] === 'on',
-      keepaliveDeciseconds: () => 100,
-    })
-  }
-
-  goTo(seconds: number): void {
-    assert.ok(seconds >= this.now, 'time goes forwards')
-    for (;;) {
-      const next = this.#timers.filter(({ at }) => at <= seconds).toSorted((one, other) => one.at - other.at)[0]
-      if (next === undefined) break
-      this.now = next.at
-      this.#timers = this.#timers.filter((timer) => timer !== next)
-      next.call()
-    }
-    this.now = seconds
-  }
-
-  /** Goes on to the next timer, when there is one. */
-  goOn(): boolean {
-    const next = this.#timers.toSorted((one, other) => one.at - other.at)[0]
-    if (next !== undefined) this.goTo(next.at)
-    return next !== undefined
-  }
-
-  ask(client: string, name: string, type: string, wishes: readonly string[]): void {
-    this.responses.delete(client)
-    const wants = (wish: string) => wishes.includes(wish)
-    const subnet = wishes.find((wish) => wish.startsWith('subnet='))?.slice('subnet='.length)
-    const opt = {
-      type: 'OPT',
-      name: '.',
-      udpPayloadSize: 1232,
-      flags: wants('dnssec') ? 0x8000 : 0,
-      options: subnet === undefined ? [] : [subnetOption(subnet)],
-    } as unknown as dnsPacket.Answer
-    this.#slowPath.handle({
-      message: dnsPacket.encode({
-        type: 'query',
-        id: ID,
-        flags:
-          (wants('no-rd') ? 0 : dnsPacket.RECURSION_DESIRED) |
-          (wants('ad') ? dnsPacket.AUTHENTIC_DATA : 0) |
-          (wants('cd') ? dnsPacket.CHECKING_DISABLED : 0),
-        questions: [{ name, type: type as dnsPacket.RecordType, class: wants('chaos') ? 'CH' : 'IN' }],
-        additionals: wants('no-opt') ? [] : [opt],
-      }),
-      transport: wants('over-tcp') ? 1 : 0,
-      family: 0,
-      server: 'dns://127.0.0.1:53',
-      clientAddress: client,
-      respond: (response) => void this.responses.set(client, told(response)),
-      drop: () => void this.responses.set(client, 'silence'),
-    })
-  }
-
-  async flush(what: string, text: string | undefined): Promise<void> {
-    if (what === 'all') {
-      this.recordCache.flush()
-      return
-    }
-    const wanted = nameOf(text!)
-    const isWanted = what === 'zone' ? (name: Name) => isAtOrBelow(name, wanted) : (name: Name) => name === wanted
-    await this.recordCache.flushIf(({ key }) => isWanted(partsOfKey(key).name))
-  }
-
-  reply(parts: {
-    rcode: number
-    answers?: dnsPacket.Answer[]
-    authorities?: dnsPacket.Answer[]
-    saying?: readonly string[]
-  }): void {
-    const { question, settle } = this.#next()
-    const name = textOfName(question.name).replace(/\.$/, '')
-    const says = (what: string) => parts.saying?.includes(what) === true
-    const opt = { type: 'OPT', name: '.', udpPayloadSize: 1232, flags: 0, options: [subnetOption('192.0.2.0/24')] }
-    const bytes = dnsPacket.encode({
-      type: 'response',
-      id: 1,
-      flags:
-        dnsPacket.RECURSION_DESIRED |
-        dnsPacket.RECURSION_AVAILABLE |
-        (says('aa') ? dnsPacket.AUTHORITATIVE_ANSWER : 0) |
-        (says('ad') ? dnsPacket.AUTHENTIC_DATA : 0) |
-        parts.rcode,
-      questions: [{ name, type: dnsPacketType(question.type), class: question.class === 3 ? 'CH' : 'IN' }],
-      answers: parts.answers ?? [],
-      authorities: parts.authorities ?? [],
-      additionals: says('subnet') ? [opt as unknown as dnsPacket.Answer] : [],
-    })
-    const response = readUpstreamResponse(bytes)
-    assert.ok(response, 'the conversation wrote a malformed response')
-    settle({ kind: 'response', response, upstream: 'upstream' })
-  }
-
-  fail(reason: 'timeout' | 'unreachable'): void {
-    this.#next().settle({ kind: 'failure', reason, detail: '' })
-  }
-
-  #next(): Asked {
-    const asked = this.waiting.shift()
-    assert.ok(asked, 'nothing was asked of the upstream')
-    return asked
-  }
-}
-
-function dnsPacketType(type: number): dnsPacket.RecordType {
-  const names: Readonly<Record<number, dnsPacket.RecordType>> = { 1: 'A', 28: 'AAAA', 5: 'CNAME', 16: 'TXT', 33: 'SRV' }
-  return names[type] ?? 'A'
-}
-
-/** A response in the words of a conversation. */
-function told(response: Uint8Array): string {
-  const message = dnsPacket.decode(Buffer.from(response))
-  const read = readUpstreamResponse(response)
-  assert.ok(read)
-  const records = (message.answers ?? []).map((record) => {
-    const { name, ttl, type, data } = record as { name: string; ttl: number; type: string; data: unknown }
-    return `${name} ${ttl} ${type} ${String(data)}`
-  })
-  const codes = read.edns?.extendedErrors.map(({ code }) => code) ?? []
-  const flags = [
-    message.flag_aa ? 'aa' : '',
-    message.flag_tc ? 'tc' : '',
-    message.flag_ad ? 'ad' : '',
-    message.flag_cd ? 'cd' : '',
-  ].filter((flag) => flag !== '')
-  const opt = (message.additionals ?? []).find(({ type }) => type === 'OPT') as dnsPacket.OptAnswer | undefined
-  const options = (opt?.options ?? []).map(({ code }) => code).filter((code) => (code as number) !== EXTENDED_ERROR)
-  return [
-    rcodeName(read.rcode),
-    records.join(', '),
-    codes.length > 0 ? `ede ${codes.join(',')}` : '',
-    flags.length > 0 ? `flags ${flags.join(' ')}` : '',
-    options.length > 0 ? `options ${options.join(',')}` : '',
-    opt === undefined ? 'no-opt' : '',
-  ]
-    .filter((part) => part !== '')
-    .join(' ')
-}
-
-/** A question to an upstream in the words of a conversation. */
-function toldQuestion(question: UpstreamQuestion, route: string): string {
-  return [
-    textOfName(question.name).replace(/\.$/, ''),
-    dnsPacketType(question.type),
-    question.class === 3 ? 'chaos' : '',
-    question.dnssecOk ? 'do' : '',
-    question.checkingDisabled ? 'cd' : '',
-    question.recursionDesired ? '' : 'no-rd',
-    route === '.' ? '' : `for ${route}`,
-  ]
-    .filter((part) => part !== '')
-    .join(' ')
-}
-
-function nameOf(text: string): Name {
-  const name = nameFromText(text)
-  assert.ok(name !== undefined, `${text} is no name`)
-  return name
-}
-
-/** RFC 7871 section 6. */
-function subnetOption(subnet: string): unknown {
-  const [ip, bits] = subnet.split('/')
-  return { code: 'CLIENT_SUBNET', ip, sourcePrefixLength: Number(bits), scopePrefixLength: 0 }
 }
 
 function recordsIn(text: string): dnsPacket.Answer[] {
@@ -307,8 +76,8 @@ export async function play(t: TestContext, text: string): Promise<void> {
     }
     stage ??= new Stage(t, settings)
     try {
-      if (at !== undefined) stage.goTo(Number(at))
-      if (rest !== '') await act(stage, rest!)
+      if (at !== undefined) await stage.goTo(Number(at))
+      if (rest !== '') await act(stage, new Set(settings['upstreams']?.split(',')), rest!)
     } catch (error) {
       throw new Error(`line ${index + 1}: ${line}\n${error instanceof Error ? error.message : String(error)}`, {
         cause: error,
@@ -317,58 +86,91 @@ export async function play(t: TestContext, text: string): Promise<void> {
   }
 }
 
-async function act(stage: Stage, line: string): Promise<void> {
-  const [subject, verb, ...words] = line.split(/\s+/)
+async function act(stage: Stage, upstreams: ReadonlySet<string>, line: string): Promise<void> {
+  const [subject, verb, ...words] = line.split(/\s+/) as [string, string, ...string[]]
   const rest = words.join(' ')
-  const part = subject === 'upstream' || subject === 'operator' ? subject : 'client'
-  switch (`${part} ${verb}`) {
-    case 'client asks':
-      stage.ask(subject!, words[0]!, words[1]!, words.slice(2))
-      break
-    case 'client gets':
-      await settled()
-      if (rest === 'nothing') {
-        assert.equal(stage.responses.get(subject!), undefined)
-        break
-      }
-      while (stage.responses.get(subject!) === undefined && stage.goOn()) await settled()
-      assert.equal(stage.responses.get(subject!), rest)
-      break
-    case 'upstream gets':
-      assert.equal(stage.lastAsked, rest)
-      break
-    case 'upstream answers': {
-      const [records, saying] = rest.split(' saying ')
-      stage.reply({ rcode: 0, answers: recordsIn(records!), saying: saying?.split(' ') ?? [] })
-      break
+  // One of those with names that asks us is a client like any other.
+  if (subject === 'upstream' || (upstreams.has(subject) && verb !== 'gets')) upstreamActs(stage, subject, verb, rest)
+  else if (subject === 'operator') await operatorActs(stage, verb, rest)
+  else if (subject === 'routes') stage.route(words)
+  else if (subject === 'counters') {
+    for (const pair of words) {
+      const [name, count] = pair.split('=') as [string, string]
+      assert.equal(`${name}=${stage.counted(name)}`, `${name}=${count}`)
     }
-    case 'operator flushes':
-      await stage.flush(words[0]!, words[1])
-      break
-    case 'operator counts': {
-      const { positiveEntries, negativeEntries } = stage.recordCache.status()
-      assert.equal(`${positiveEntries + negativeEntries} entries`, rest)
-      break
-    }
-    case 'upstream says': {
-      const [rcode, keyword, ttl, minimum] = words
-      const authorities = keyword === 'soa' ? [soa('example.com', Number(ttl), Number(minimum))] : []
-      stage.reply({ rcode: RCODES[rcode!]!, authorities })
-      break
-    }
-    case 'upstream fails':
-      stage.fail(rest as 'timeout' | 'unreachable')
-      break
-    case 'upstream is':
-      if (rest !== 'silent') assert.equal(`asked ${stage.askedCount} times`, rest)
-      break
-    default:
-      throw new Error('no line of a conversation')
-  }
+  } else await clientActs(stage, subject, verb, words)
   await settled()
 }
 
-/** Lets every promise that can settle do so. */
-function settled(): Promise<void> {
-  return new Promise((resolve) => void setImmediate(resolve))
+async function clientActs(stage: Stage, client: string, verb: string, words: readonly string[]): Promise<void> {
+  const rest = words.join(' ')
+  switch (verb) {
+    case 'asks':
+      stage.ask(client, words[0]!, words[1]!, words.slice(2))
+      return
+    case 'gets':
+      await settled()
+      if (rest === 'nothing') {
+        assert.equal(stage.responses.get(client), undefined)
+        return
+      }
+      await stage.goOnUntilTold(client)
+      assert.equal(stage.responses.get(client), rest)
+      return
+    default:
+      throw new Error('no line of a conversation')
+  }
+}
+
+function upstreamActs(stage: Stage, upstream: string, verb: string, text: string): void {
+  const [rest, said] = text.split(/\s+saying\s+/) as [string, string | undefined]
+  const words = rest.split(/\s+/)
+  const beside = { saying: said?.split(/\s+/) ?? [] }
+  switch (verb) {
+    case 'answers':
+      stage.reply(upstream, { ...beside, answers: recordsIn(rest) })
+      return
+    case 'forges':
+      stage.reply(upstream, { ...beside, forged: words[0], answers: recordsIn(words.slice(1).join(' ')) })
+      return
+    case 'says': {
+      const [rcode, keyword, ttl, minimum, zone = 'example.com'] = words
+      const authorities = keyword === 'soa' ? [soa(zone, Number(ttl), Number(minimum))] : []
+      stage.reply(upstream, { ...beside, rcode: RCODES[rcode!]!, authorities })
+      return
+    }
+    case 'fails':
+      stage.fail(upstream, rest)
+      return
+    case 'returns':
+      stage.returnQuery(upstream)
+      return
+    case 'gets':
+      assert.equal(stage.gotQuestion, rest)
+      return
+    case 'hears':
+      assert.equal(stage.heard(), rest)
+      return
+    case 'is':
+      if (rest === 'healthy' || rest === 'dead') assert.equal(stage.isHealthy(upstream) ? 'healthy' : 'dead', rest)
+      else if (rest !== 'silent') assert.equal(`asked ${stage.askedCount(upstream)} times`, rest)
+      return
+    default:
+      throw new Error('no line of a conversation')
+  }
+}
+
+async function operatorActs(stage: Stage, verb: string, rest: string): Promise<void> {
+  if (verb === 'flushes') {
+    const [what, name] = rest.split(/\s+/) as [string, string | undefined]
+    await stage.flush(new URLSearchParams(name === undefined ? {} : { [what]: name }))
+    return
+  }
+  if (verb === 'counts') {
+    assert.equal(`${stage.entriesCount} entries`, rest)
+    return
+  }
+  assert.equal(verb, 'sees', 'no line of a conversation')
+  const [, name, entries] = /^(\S+?):\s*(.*)$/.exec(rest)!
+  assert.equal(await stage.seen(name!), entries)
 }
