@@ -223,11 +223,12 @@ class Agent implements RunningAgent {
         run: async () => {
           hasSuccessor = await presence.untilSuccessor()
           if (hasSuccessor) this.#log.info('successor-ready', {})
-          this.#areConnectionsToEnd = !hasSuccessor
         },
       },
       // New flows go to kube-dns, or to the successor's sockets.
       { name: 'rules', run: () => (hasSuccessor ? undefined : presence.release(() => this.#listeners.clientEnds())) },
+      // Not before that: whoever ended a connection would come back to us with the next.
+      { name: 'keepalive', run: () => void (this.#areConnectionsToEnd = !hasSuccessor) },
       {
         name: 'steering',
         run: () => (hasSuccessor ? this.#listeners.steerAway(presence.instance, this.#log) : undefined),

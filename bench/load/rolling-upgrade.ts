@@ -7,12 +7,15 @@
  * `losses` repeats the stop with the packets captured in the client's namespace, and tells of each query over TCP that was not
  * answered whether the client sent it before or after it had our end of the connection.
  *
- *     node bench/load/rolling-upgrade.ts [nftables|iptables-nft|iptables-legacy] [REPETITIONS] [upgrade,stop,kill,losses]
+ * `heed` repeats it with clients that pipeline as dnsperf's do and send edns-tcp-keepalive, first such as ignore what they are told, then
+ * such as heed it.
+ *
+ *     node bench/load/rolling-upgrade.ts [nftables|iptables-nft|iptables-legacy] [REPETITIONS] [upgrade,stop,kill,losses,heed]
  */
 
 import { captureTcp } from '../../test/common/capture.ts'
 import { CLUSTER_IP, type KubeProxy, LINK_LOCAL, TestNode } from '../../test/common/test-node.ts'
-import { type LoadResult, startLoad } from '../../test/common/upgrade.ts'
+import { type LoadResult, pipeliningClients, startLoad } from '../../test/common/upgrade.ts'
 
 const QUERIES_PER_SECOND = 2_500
 const SECONDS = 10
@@ -86,6 +89,20 @@ try {
       say(
         `losses ${time}: ${lost} of ${sent}; of ${queries} in the capture (${missed} packets missed) ${beforeEndUs.length} without an answer were sent before our end arrived (microseconds: ${beforeEndUs.join(', ')}), ${afterEnd} after it`,
       )
+    }
+  }
+  if (what.includes('heed')) {
+    for (let time = 1; time <= repetitions; time++) {
+      for (const heeds of [false, true]) {
+        const agent = await node.agent()
+        const clients = pipeliningClients(node, { queriesPerSecond: QUERIES_PER_SECOND, seconds: 5, heeds })
+        await node.underLoad()
+        await agent.stop()
+        const { sent, lost, told, reconnections } = await clients
+        say(
+          `${heeds ? 'heed' : 'ignore'} ${time}: ${lost} of ${sent} lost, ${told} connections told, ${reconnections} anew`,
+        )
+      }
     }
   }
   if (what.includes('kill')) {

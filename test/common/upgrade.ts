@@ -4,7 +4,10 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { TestNode } from './test-node.ts'
+import type { PipeliningResult } from './pipelining-client.ts'
+import { CLUSTER_IP, type TestNode } from './test-node.ts'
+
+const PIPELINING_CLIENT = new URL('./pipelining-client.ts', import.meta.url).pathname
 
 export interface Load {
   readonly transport: 'udp' | 'tcp'
@@ -42,6 +45,15 @@ export async function startLoad(node: TestNode, load: Load): Promise<{ readonly 
     '-q1000',
   ])
   return { result: resultOf(child) }
+}
+
+/** Clients over TCP with edns-tcp-keepalive, which heed what they are told or not. */
+export async function pipeliningClients(
+  node: TestNode,
+  { queriesPerSecond, seconds, heeds }: { queriesPerSecond: number; seconds: number; heeds: boolean },
+): Promise<PipeliningResult> {
+  const args = [CLUSTER_IP, '53', `${seconds}`, `${queriesPerSecond}`, heeds ? 'heed' : 'ignore']
+  return JSON.parse(await node.in('pod', process.execPath, PIPELINING_CLIENT, ...args)) as PipeliningResult
 }
 
 async function resultOf(child: ChildProcess): Promise<LoadResult> {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, suite, test } from 'node:test'
 import { until } from '../common/agent-process.ts'
 import { CLUSTER_IP, type KubeProxy, LINK_LOCAL, skipWithoutNode, TestNode } from '../common/test-node.ts'
-import { LOAD_CLIENTS, type LoadResult, startLoad } from '../common/upgrade.ts'
+import { LOAD_CLIENTS, type LoadResult, pipeliningClients, startLoad } from '../common/upgrade.ts'
 
 /** Over each transport. */
 const QUERIES_PER_SECOND = 2_500
@@ -60,6 +60,21 @@ for (const kubeProxy of ['nftables', 'iptables-nft'] satisfies KubeProxy[]) {
       // Nobody can tell a client over TCP that the next query is one too many: it may be on its way when the connection ends.
       const { lost, text } = await tcp
       assert.ok(lost <= LOAD_CLIENTS * UNDER_WAY_MAX, text)
+    })
+
+    test('clients over TCP that heed edns-tcp-keepalive lose nothing at a stop', async () => {
+      const agent = await node.agent({ config: node.config({ shutdown: { lingerMs: 1_000, drainMs: 1_000 } }) })
+      const clients = pipeliningClients(node, { queriesPerSecond: QUERIES_PER_SECOND, seconds: 6, heeds: true })
+      await node.underLoad()
+      assert.equal(await agent.stop(), 0, agent.output())
+      const { sent, lost, told } = await clients
+      assert.ok(sent > 0)
+      // Each of them, and at most once again who came back before the rules were gone for him.
+      assert.deepEqual(
+        { lost, areTold: told >= LOAD_CLIENTS && told <= 2 * LOAD_CLIENTS },
+        { lost: 0, areTold: true },
+        `${told}`,
+      )
     })
 
     test('two that stop at once leave nothing behind, and the last takes the interface away', async () => {
