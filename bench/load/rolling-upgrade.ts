@@ -15,7 +15,7 @@
 
 import { captureTcp } from '../../test/common/capture.ts'
 import { CLUSTER_IP, type KubeProxy, LINK_LOCAL, TestNode } from '../../test/common/test-node.ts'
-import { type LoadResult, pipeliningClients, startLoad } from '../../test/common/upgrade.ts'
+import { type LoadResult, pipeliningClients, startLoad, udpDrops } from '../../test/common/upgrade.ts'
 
 const QUERIES_PER_SECOND = 2_500
 const SECONDS = 10
@@ -34,7 +34,24 @@ async function underLoad(change: () => Promise<void>): Promise<string> {
   await change()
   const told = ({ sent, lost, text }: LoadResult) =>
     `${lost} of ${sent} lost, reconnections ${/Reconnections:\s+(\d+)/.exec(text)?.[1] ?? '-'}`
-  return `udp ${told(await udp.result)}; tcp ${told(await tcp.result)}`
+  const lost = `udp ${told(await udp.result)}; tcp ${told(await tcp.result)}`
+  return `${lost}${await newDrops()}`
+}
+
+const dropsBefore: Record<string, number> = {}
+
+/** What the kernels threw away meanwhile, if anything: whether that was at the agent's sockets or at dnsperf's. */
+async function newDrops(): Promise<string> {
+  const told: string[] = []
+  for (const where of ['node', 'pod', 'dns'] as const) {
+    for (const [why, count] of Object.entries(await udpDrops(node, where))) {
+      const key = `${where} ${why}`
+      const since = count - (dropsBefore[key] ?? 0)
+      dropsBefore[key] = count
+      if (since > 0) told.push(`${since} datagrams dropped at ${where}: ${why}`)
+    }
+  }
+  return told.length === 0 ? '' : ` (${told.join(', ')})`
 }
 
 /** Each state that the client saw, with when it began and how long it lasted, in milliseconds after the kill. */

@@ -107,11 +107,12 @@ class Connection {
 const open: Connection[] = []
 const all: Connection[] = []
 function openAt(place: number): void {
-  open[place] = new Connection(() => {
+  const connection = new Connection(() => {
     counts.reconnections++
     openAt(place)
   })
-  all.push(open[place]!)
+  open[place] = connection
+  all.push(connection)
 }
 for (let place = 0; place < CONNECTIONS; place++) openAt(place)
 

@@ -56,6 +56,19 @@ export async function pipeliningClients(
   return JSON.parse(await node.in('pod', process.execPath, PIPELINING_CLIENT, ...args)) as PipeliningResult
 }
 
+/** UDP datagrams that the kernel of a namespace threw away since it exists, by why: full sockets, no socket. */
+export async function udpDrops(
+  node: TestNode,
+  where: 'node' | 'pod' | 'dns',
+): Promise<{ full: number; nobody: number }> {
+  const [names, values] = (await node.shell(where, 'cat /proc/net/snmp'))
+    .split('\n')
+    .filter((line) => line.startsWith('Udp:'))
+    .map((line) => line.split(' '))
+  const of = (name: string) => Number(values?.[names?.indexOf(name) ?? -1] ?? 0)
+  return { full: of('RcvbufErrors'), nobody: of('NoPorts') }
+}
+
 async function resultOf(child: ChildProcess): Promise<LoadResult> {
   let text = ''
   for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()))
