@@ -16,12 +16,13 @@ import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as dnsPacket from 'dns-packet'
+import { WATCH_LIMITS } from '../../src/control/watch.ts'
 import { residentMiB, type ScaleAgent, startScaleAgent, startScaleApi, until } from './scale-agent.ts'
 import type { RecordedTurns } from './turn-recorder.ts'
 
 const CHANGES = 50
 const NAME = 'pod-0.cluster0.svc0.ns0.svc.clusterset.local'
-/** Both kinds are listed anew by then, the other one than that whose change tells so, too. */
+/** Both kinds are listed anew by then, the other one than that whose change tells so, too; but for what chance spreads. */
 const RELIST_MS = 3_000
 const OWN_LOOK_MS = 10
 /** By then the agent has looked what memory it can give back (`src/agent/memory-keeper.ts`). */
@@ -65,7 +66,7 @@ async function scale(services: number, emptyMiB: number): Promise<void> {
   const relist = async (one: ScaleAgent, address: string): Promise<RecordedTurns> => {
     await one.turns()
     await change(one, 'relist\n', address)
-    await sleep(RELIST_MS)
+    await sleep(RELIST_MS + services * WATCH_LIMITS.relistSpreadMsPerObject)
     return await one.turns()
   }
   try {

@@ -67,7 +67,8 @@ export class KubernetesSource {
   /** `namespaces`: empty for all. */
   constructor(namespaces: readonly string[], parts: KubernetesSourceParts) {
     this.#parts = parts
-    this.#namespaces = namespaces.length === 0 ? [undefined] : namespaces
+    // Named twice, one would be waited for that nobody follows.
+    this.#namespaces = namespaces.length === 0 ? [undefined] : [...new Set(namespaces)]
   }
 
   start(): void {

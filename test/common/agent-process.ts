@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { stringify } from 'yaml'
 
 const MAIN = new URL('../../cmd/nodelocal-mcs/main.ts', import.meta.url).pathname
-const START_MS = 20_000
+const START_MS = 60_000
 const STOP_MS = 15_000
 
 export interface AgentProcess {

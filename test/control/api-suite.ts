@@ -207,13 +207,13 @@ export function zoneFollows(name: string, start: () => Promise<ApiUnderTest>): v
       await until('it is headless again', () => addressesOf('web')?.[0] === '10.1.0.1')
     })
 
-    test('restricted to namespaces, others are not seen', async (t) => {
+    test('restricted to namespaces, one of them named twice, others are not seen', async (t) => {
       const api = await opened(
         clusterSetIp('a', '10.0.0.1', 'one'),
         clusterSetIp('b', '10.0.0.2', 'two'),
         clusterSetIp('c', '10.0.0.3', 'three'),
       )
-      const { addressesOf } = await followUntilSynced(t, api.kubeconfig, { namespaces: ['one', 'three'] })
+      const { addressesOf } = await followUntilSynced(t, api.kubeconfig, { namespaces: ['one', 'three', 'one'] })
       assert.deepEqual(addressesOf('a', 'one'), ['10.0.0.1'])
       assert.deepEqual(addressesOf('c', 'three'), ['10.0.0.3'])
       assert.equal(addressesOf('b', 'two'), undefined)
