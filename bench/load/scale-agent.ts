@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { constants as osConstants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { BUNDLE, RUNTIME_OPTIONS } from './as-shipped.ts'
 import { COUNT_CPU, type RecordedTurns } from './turn-recorder.ts'
 
 const READY_MS = 60_000
@@ -61,8 +62,8 @@ export async function startScaleAgent(folder: string, clusterset: string, counts
     `listen: { port: 0 }\nclusterset: ${clusterset}\nforward: []\nmetrics: { address: "127.0.0.1:0" }\nhealth: { address: "127.0.0.1:0" }\n`,
   )
   const startedMs = performance.now()
-  const flags = ['--import', join(root, 'bench/load/turn-recorder.ts')]
-  const child = spawn(process.execPath, [...flags, join(root, 'dist/nodelocal-mcs.js'), 'run', '--config', path], {
+  const flags = [...RUNTIME_OPTIONS, '--import', join(root, 'bench/load/turn-recorder.ts')]
+  const child = spawn(process.execPath, [...flags, BUNDLE, 'run', '--config', path], {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     env: { ...process.env, [COUNT_CPU]: countsCpu ? '1' : '0' },
   })

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { encode } from 'dns-packet'
+import { BUNDLE, RUNTIME_OPTIONS } from './as-shipped.ts'
 import { onCore } from './cores.ts'
 
 export interface Server {
@@ -137,7 +138,6 @@ export async function startUs(
 ): Promise<OurServer> {
   const [port, metricsPort, directory] = [await freePort(), await freePort(), home()]
   const path = join(directory, 'config.yaml')
-  const root = new URL('../../', import.meta.url).pathname
   writeFileSync(
     path,
     [
@@ -153,7 +153,7 @@ export async function startUs(
   const server = await start(
     'nodelocal-mcs',
     process.execPath,
-    [join(root, 'dist/nodelocal-mcs.js'), 'run', '--config', path],
+    [...RUNTIME_OPTIONS, BUNDLE, 'run', '--config', path],
     port,
     directory,
   )

@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import * as dnsPacket from 'dns-packet'
 import { startAgentProcess } from '../../test/common/agent-process.ts'
+import { BUNDLE, RUNTIME_OPTIONS } from './as-shipped.ts'
 import { startUpstream } from './servers.ts'
 
 const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' } } })
@@ -54,8 +55,8 @@ const config = {
   forward: [{ zones: ['.'], upstreams: [`127.0.0.1:${upstream.port}`], transport: 'tcp' }],
 }
 const agent = await startAgentProcess(config, undefined, {
-  main: new URL('../../dist/nodelocal-mcs.js', import.meta.url).pathname,
-  runtimeOptions: ['--import', new URL('./falling-workers.ts', import.meta.url).href],
+  main: BUNDLE,
+  runtimeOptions: [...RUNTIME_OPTIONS, '--import', new URL('./falling-workers.ts', import.meta.url).href],
 })
 const names = join(home, '.names')
 writeFileSync(
