@@ -47,7 +47,7 @@ export interface ResponseFacts {
   readonly hasAlias: boolean
   /** The smallest TTL among answer, authority and additional records, in seconds; undefined without records. */
   readonly ttlSecondsMin: number | undefined
-  /** min(TTL, MINIMUM) of the SOA in the authority section, in seconds; of a zone that holds what was asked for alone. */
+  /** min(TTL, MINIMUM) of the SOA in the authority section, in seconds, where it denies the asked name or the chain's end. */
   readonly negativeTtlSeconds: number | undefined
 }
 
@@ -164,7 +164,8 @@ function walkRecords(message: Uint8Array, start: number, question: Question | un
         }
         hasAlias ||= type === RecordType.CNAME || type === RecordType.DNAME
       } else if (record < answers + authorities && type === RecordType.SOA && soaOwner === undefined) {
-        soaOwner = owner
+        // Of another class it is another zone.
+        if (readUint16(message, fixedAt + 2) === (question?.class ?? RecordClass.IN)) soaOwner = owner
         negativeTtlSeconds = negativeTtl(message, rdataAt, rdataEnd, ttl)
       }
     }
@@ -201,32 +202,32 @@ function negativeTtl(message: Uint8Array, rdataAt: number, rdataEnd: number, ttl
 interface Chain {
   /** It reaches a record of the asked type. */
   readonly isAnswered: boolean
-  /** One of its names is in the zone of the SOA. */
+  /** Its first or its last name is in the zone of the SOA. */
   readonly isInZone: boolean
 }
 
 const NO_CHAIN: Chain = { isAnswered: false, isInZone: false }
 
 /**
- * The answer section, as it was walked: CNAMEs followed from the asked name. `zone` is the SOA's owner; one that is not at or
- * above a name of the chain denies nothing of it (RFC 2308 section 5).
+ * The answer section, as it was walked: CNAMEs followed from the asked name. `zone` is the SOA's owner; one that is at or above
+ * neither end of the chain denies nothing of it (RFC 2308 section 5).
  */
 function followAliases(message: Uint8Array, question: Question, zone: Name | undefined): Chain {
   const { answers, answerOwners, answerTypes, answerRdataAt } = scratch
   let name = question.name
-  let isInZone = false
   for (let link = 0; link <= CNAME_CHAIN_MAX; link++) {
-    isInZone ||= zone !== undefined && isAtOrBelow(name, zone)
     let alias: Name | undefined
     for (let answer = 0; answer < answers; answer++) {
       if (answerOwners[answer] !== name) continue
       const type = answerTypes[answer]
-      if (type === question.type || question.type === RecordType.ANY) return { isAnswered: true, isInZone }
+      // What the SOA says is asked of denials alone.
+      if (type === question.type || question.type === RecordType.ANY) return { isAnswered: true, isInZone: false }
       if (type === RecordType.CNAME) alias = readName(message, answerRdataAt[answer]!, message.length)
     }
     if (alias === undefined) break
     name = alias
   }
+  const isInZone = zone !== undefined && (isAtOrBelow(question.name, zone) || isAtOrBelow(name, zone))
   return { isAnswered: false, isInZone }
 }
 

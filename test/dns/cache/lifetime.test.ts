@@ -66,7 +66,48 @@ const cases = [
   { promise: 'keeps a SERVFAIL for a second', parts: { rcode: 2 }, kept: 'failure 1' },
 ]
 
+const alias = (name: string, data: string) => ({ type: 'CNAME' as const, name, ttl: 300, data })
+
+/** RFC 2308 section 5: whose SOA may say how long `www.shop.example` is not there. */
+const denials = [
+  { owner: 'www.shop.example', whose: 'the name itself', seconds: 60 },
+  { owner: 'shop.example', whose: 'its zone', seconds: 60 },
+  { owner: 'SHOP.Example', whose: 'its zone, in other letters', seconds: 60 },
+  { owner: 'example', whose: 'a zone above', seconds: 60 },
+  { owner: '.', whose: 'the root', seconds: 60 },
+  { owner: 'a.www.shop.example', whose: 'a zone below', seconds: 0 },
+  { owner: 'ftp.shop.example', whose: 'its sister', seconds: 0 },
+  { owner: 'hop.example', whose: 'a zone whose name ends the same', seconds: 0 },
+  { owner: 'com', whose: 'a strange zone', seconds: 0 },
+  { owner: 'example', whose: 'its zone in another class', klass: 'CH' as const, seconds: 0 },
+  { owner: 'other.net', whose: "the zone of an alias's target", to: ['x.other.net'], seconds: 60 },
+  { owner: 'shop.example', whose: 'the zone of an alias', to: ['x.other.net'], seconds: 60 },
+  { owner: 'org', whose: "the zone of the last alias's target", to: ['x.other.net', 'y.org'], seconds: 60 },
+  { owner: 'com', whose: 'a strange zone behind an alias', to: ['x.other.net'], seconds: 0 },
+  { owner: 'other.net', whose: 'a zone that the chain only passes', to: ['x.other.net', 'y.org'], seconds: 0 },
+]
+
 suite('lifetime', () => {
+  for (const { owner, whose, klass, to = [], seconds } of denials) {
+    const told = seconds > 0 ? `is kept by the SOA of ${whose}` : `is not kept by the SOA of ${whose}`
+    test(`a name error${to.length > 0 ? ` behind ${to.length} aliases` : ''} ${told}`, () => {
+      const chain = ['www.shop.example', ...to]
+      const response = upstreamResponse({
+        name: 'www.shop.example',
+        rcode: 3,
+        answers: to.map((target, link) => alias(chain[link]!, target)),
+        authorities: [
+          {
+            ...soa('example', 60, 60),
+            name: owner,
+            ...(klass === undefined ? {} : { class: klass }),
+          },
+        ],
+      })
+      assert.equal(lifetimeOf(response, LIMITS).seconds, seconds)
+    })
+  }
+
   for (const { promise, parts, kept } of cases) {
     test(promise, () => {
       const lifetime = lifetimeOf(upstreamResponse({ name: 'www.example', ...parts }), LIMITS)
