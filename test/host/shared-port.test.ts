@@ -180,5 +180,15 @@ suite('a shared port', () => {
     assert.equal(hex('169.254.20.10'), '02000035a9fe140a0000000000000000')
     assert.equal(hex('fd20::10'), '0a00003500000000fd20000000000000000000000000001000000000')
     assert.equal(hex('::1'), '0a000035000000000000000000000000000000000000000100000000')
+    // Loopback's index is 1 in every network namespace; a scope may be the index itself.
+    for (const scope of ['lo', '1']) {
+      assert.equal(hex(`fe80::1%${scope}`), '0a00003500000000fe80000000000000000000000000000101000000')
+    }
+    for (const scope of ['nosuch0', '4294967295', '..']) {
+      assert.throws(
+        () => socketAddress(`fe80::1%${scope}`, 53),
+        (error) => error instanceof SyscallError && error.code === 'ENODEV',
+      )
+    }
   })
 })

@@ -43,7 +43,7 @@ const CNAME_CHAIN_MAX = 16
 export interface ResponseFacts {
   /** Whether a record of the asked type (or any, for ANY, or the CNAME itself) answers the question. */
   readonly hasAnswer: boolean
-  /** Whether the answer section begins with a CNAME or DNAME chain. */
+  /** Whether the asked name is an alias, or the answer section has a DNAME. */
   readonly hasAlias: boolean
   /** The smallest TTL among answer, authority and additional records, in seconds; undefined without records. */
   readonly ttlSecondsMin: number | undefined
@@ -162,7 +162,7 @@ function walkRecords(message: Uint8Array, start: number, question: Question | un
           scratch.answerTypes[answer] = type
           scratch.answerRdataAt[answer] = rdataAt
         }
-        hasAlias ||= type === RecordType.CNAME || type === RecordType.DNAME
+        hasAlias ||= type === RecordType.DNAME
       } else if (record < answers + authorities && type === RecordType.SOA && soaOwner === undefined) {
         // Of another class it is another zone.
         if (readUint16(message, fixedAt + 2) === (question?.class ?? RecordClass.IN)) soaOwner = owner
@@ -180,7 +180,7 @@ function walkRecords(message: Uint8Array, start: number, question: Question | un
     end: at,
     facts: {
       hasAnswer: chain.isAnswered,
-      hasAlias,
+      hasAlias: hasAlias || chain.links > 0,
       ttlSecondsMin,
       negativeTtlSeconds: chain.isInZone ? negativeTtlSeconds : undefined,
     },
@@ -200,13 +200,15 @@ function negativeTtl(message: Uint8Array, rdataAt: number, rdataEnd: number, ttl
 }
 
 interface Chain {
+  /** CNAMEs that were followed. */
+  readonly links: number
   /** It reaches a record of the asked type. */
   readonly isAnswered: boolean
   /** Its first or its last name is in the zone of the SOA. */
   readonly isInZone: boolean
 }
 
-const NO_CHAIN: Chain = { isAnswered: false, isInZone: false }
+const NO_CHAIN: Chain = { links: 0, isAnswered: false, isInZone: false }
 
 /**
  * The answer section, as it was walked: CNAMEs followed from the asked name. `zone` is the SOA's owner; one that is at or above
@@ -215,20 +217,22 @@ const NO_CHAIN: Chain = { isAnswered: false, isInZone: false }
 function followAliases(message: Uint8Array, question: Question, zone: Name | undefined): Chain {
   const { answers, answerOwners, answerTypes, answerRdataAt } = scratch
   let name = question.name
-  for (let link = 0; link <= CNAME_CHAIN_MAX; link++) {
+  let links = 0
+  for (; links <= CNAME_CHAIN_MAX; links++) {
     let alias: Name | undefined
     for (let answer = 0; answer < answers; answer++) {
       if (answerOwners[answer] !== name) continue
       const type = answerTypes[answer]
       // What the SOA says is asked of denials alone.
-      if (type === question.type || question.type === RecordType.ANY) return { isAnswered: true, isInZone: false }
+      if (type === question.type || question.type === RecordType.ANY)
+        return { links, isAnswered: true, isInZone: false }
       if (type === RecordType.CNAME) alias = readName(message, answerRdataAt[answer]!, message.length)
     }
     if (alias === undefined) break
     name = alias
   }
   const isInZone = zone !== undefined && (isAtOrBelow(question.name, zone) || isAtOrBelow(name, zone))
-  return { isAnswered: false, isInZone }
+  return { links, isAnswered: false, isInZone }
 }
 
 /**

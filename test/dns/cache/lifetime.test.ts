@@ -60,6 +60,11 @@ const cases = [
     parts: { rcode: 3, answers: [cname(20)] },
     kept: 'failure 0',
   },
+  {
+    promise: 'never keeps no data without a SOA for the sake of an alias of another name',
+    parts: { answers: [{ ...cname(20), name: 'other.example' }] },
+    kept: 'failure 0',
+  },
   { promise: 'never keeps no data without a SOA', parts: {}, kept: 'failure 0' },
   { promise: 'never keeps a name error without a SOA', parts: { rcode: 3 }, kept: 'failure 0' },
   { promise: 'never keeps a truncated response', parts: { flags: 0x0200, answers: [a(300)] }, kept: 'failure 0' },
