@@ -125,7 +125,7 @@ const NO_SOURCE_STATUS: SourceStatus = {
 
 /** Starts the source. Resolves as soon as it runs: for "synced", ask the status or the zone. */
 export async function startControlPlane(settings: ControlSettings, parts: ControlParts): Promise<ControlPlane> {
-  const ignored = new IgnoredBook(parts.log)
+  const ignored = new IgnoredBook(parts.log, () => parts.nowMs())
   let publishedAt: number | undefined
   const turns = new Turns({ soon: (work) => parts.soon(work), nowMs: () => parts.nowMs() })
   const calculator = new Calculator(settings.records, {

@@ -32,7 +32,7 @@ function stage(largeFromRecords?: number, isSpent = false) {
   zone.state = 'synced'
   const told: RelativeName[] = []
   const turns: (() => void)[] = []
-  const ignored = new IgnoredBook({ info: () => undefined, warn: () => undefined, error: () => undefined })
+  const ignored = new IgnoredBook({ info: () => undefined, warn: () => undefined, error: () => undefined }, () => 0)
   const calculator = new Calculator(
     SETTINGS.records,
     {

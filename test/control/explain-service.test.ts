@@ -18,7 +18,7 @@ const SETTINGS = { submariner: false, localClusterId: undefined, apexOctetsMax: 
 
 /** What is known of objects, and of a name below `demo.svc`. */
 function stage(...objects: { readonly kind?: string }[]) {
-  const ignored = new IgnoredBook({ info() {}, warn() {}, error() {} })
+  const ignored = new IgnoredBook({ info() {}, warn() {}, error() {} }, () => 0)
   const store = new ObjectStore(() => {})
   const intake = new ObjectIntake(store, ignored)
   for (const object of objects) intake.put(object.kind === 'ServiceImport' ? 'serviceImport' : 'endpointSlice', object)

@@ -35,7 +35,7 @@ function scene() {
     nowMs: () => 0,
   })
   const store: ObjectStore = new ObjectStore((service) => publisher.touch(service))
-  const ignored = new IgnoredBook({ info: () => undefined, warn: () => undefined, error: () => undefined })
+  const ignored = new IgnoredBook({ info: () => undefined, warn: () => undefined, error: () => undefined }, () => 0)
   const settle = (): void => {
     for (let next = immediates.shift(); next !== undefined; next = immediates.shift()) next()
   }

@@ -381,7 +381,7 @@ suite('explain while the API server is away', () => {
     const home = await mkdtemp(join(tmpdir(), 'nodelocal-mcs-'))
     t.after(() => rm(home, { recursive: true, force: true }))
     const store = new ObjectStore(() => {})
-    const intake = new ObjectIntake(store, new IgnoredBook({ info() {}, warn() {}, error() {} }))
+    const intake = new ObjectIntake(store, new IgnoredBook({ info() {}, warn() {}, error() {} }, () => 0))
     intake.put('serviceImport', clusterSetIp('web', '10.42.0.1', 'shop'))
     const snapshotFile = join(home, 'snapshot')
     await writeSnapshot(snapshotFile, store, { nowSeconds: () => Date.now() / 1000, breathe: () => undefined })
