@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -25,14 +26,27 @@ export interface Server {
 }
 
 const START_MS = 15_000
+const PORT_ATTEMPTS_MAX = 20
 const UPSTREAM = 'upstream'
 
+/** Free for UDP and for TCP: the connections of benches before this one keep thousands of ports for a minute. */
 async function freePort(): Promise<number> {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1')
-  await once(socket, 'listening')
-  const { port } = socket.address()
-  socket.close()
-  return port
+  for (let attempt = 0; ; attempt++) {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const socket = createSocket('udp4')
+    try {
+      socket.bind(port, '127.0.0.1')
+      await once(socket, 'listening')
+      return port
+    } catch (error) {
+      if (attempt === PORT_ATTEMPTS_MAX) throw error
+    } finally {
+      socket.close()
+      server.close()
+    }
+  }
 }
 
 /** Starts a program on `port`; it is ready when it answers anything at all over UDP. */
