@@ -9,7 +9,8 @@ import { rcodeName } from '../dns/wire/header.ts'
 import { isAtOrBelow, type Name, nameFromText, textOfName } from '../dns/wire/name.ts'
 import { typeName } from '../dns/wire/record-type.ts'
 import type { HttpPages, HttpReply } from '../observe/http.ts'
-import type { CacheEntry, RecordCache } from '../serve/cache/record-cache.ts'
+import type { RecordCache } from '../serve/cache/record-cache.ts'
+import type { CacheEntry } from '../serve/cache/record-cache-slot.ts'
 
 export interface CachePagesParts {
   readonly recordCache: RecordCache

@@ -13,7 +13,7 @@ import { rotationOf } from '../dns/wire/rotate.ts'
 import { SOURCE_LABELS } from '../observe/counters.ts'
 import type { PacketCache } from './cache/packet-cache.ts'
 import { QuestionBit, ZONE_LABELS_MAX } from './cache/packet-cache-layout.ts'
-import type { Resolution } from './resolve.ts'
+import type { Resolution } from './resolution.ts'
 
 export interface PacketFillerParts {
   readonly packetCache: PacketCache

@@ -22,7 +22,9 @@ import {
 import { rotateAddresses } from '../dns/wire/rotate.ts'
 import type { UpstreamQuestion } from '../dns/wire/upstream-query.ts'
 import { type Arrival, Transport } from './query-handler.ts'
-import type { AnswerSource, Resolution, ResolveListener, Resolver } from './resolve.ts'
+import type { AnswerSource, Resolution } from './resolution.ts'
+import type { Resolver } from './resolve.ts'
+import type { ResolveListener } from './resolve-parts.ts'
 
 /** What is counted of every query. `cell` stands for one pair of server and zone. */
 export interface TrafficObserver {

@@ -8,13 +8,11 @@ import { ROOT } from '../../src/dns/wire/name.ts'
 import type { UpstreamResponse } from '../../src/dns/wire/upstream-response.ts'
 import { RecordCache } from '../../src/serve/cache/record-cache.ts'
 import type { ForwardResult } from '../../src/serve/forward/forwarder-contract.ts'
-import {
-  type ForwardLook,
-  type Resolution,
-  Resolver,
-  type Route,
-  STALE_RECHECK_SECONDS,
-} from '../../src/serve/resolve.ts'
+import type { ForwardLook } from '../../src/serve/look.ts'
+import { STALE_RECHECK_SECONDS } from '../../src/serve/refreshes.ts'
+import type { Resolution } from '../../src/serve/resolution.ts'
+import { Resolver } from '../../src/serve/resolve.ts'
+import type { Route } from '../../src/serve/resolve-parts.ts'
 import { questionFor, soa, upstreamResponse } from '../common/wire.ts'
 
 const QUESTION = questionFor('www.example')

@@ -1,6 +1,6 @@
 /** The conclusion first: the rcode, who says it, and why, in one line; and what is unusual beside it. Pure. */
 
-import type { Look } from '../../serve/resolve.ts'
+import type { Look } from '../../serve/look.ts'
 import type { Denial } from './clusterset.ts'
 import type {
   ExplainedClusterset,

@@ -16,7 +16,8 @@ import { type Deadline, type DeadlineWheel, NOT_WAITING } from './deadline-wheel
 import type { ExchangeResult } from './exchange.ts'
 import type { ForwardResult } from './forwarder-contract.ts'
 import type { InFlightEntry } from './in-flight.ts'
-import type { TryListener, Upstream, UpstreamExchange } from './upstream.ts'
+import type { Upstream } from './upstream.ts'
+import type { TryListener, UpstreamExchange } from './upstream-exchange.ts'
 
 /** Tries with one upstream for one question (RFC 9520 section 3.1). */
 export const TRIES_PER_UPSTREAM_MAX = 3

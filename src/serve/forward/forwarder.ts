@@ -18,7 +18,8 @@ import type { ForwardListener, ForwardResult, UpstreamGroup } from './forwarder-
 import { InFlight, type InFlightEntry, Join, WAITERS_MAX } from './in-flight.ts'
 import { CONNECTION_LIMITS, type ConnectionLimits } from './tcp-exchange.ts'
 import type { OpenUdpSocket } from './udp-socket.ts'
-import { Upstream, type UpstreamStatus } from './upstream.ts'
+import { Upstream } from './upstream.ts'
+import type { UpstreamStatus } from './upstream-status.ts'
 
 /** A stub resolver gives up after five seconds; our answer has to be there before. */
 export const DEADLINE_MS = 4_500

@@ -26,7 +26,9 @@ import {
 import { type ConnectionLimits, TcpExchanger } from './tcp-exchange.ts'
 import { UdpExchanger } from './udp-exchange.ts'
 import type { OpenUdpSocket } from './udp-socket.ts'
+import { type AskedUpstream, isFormatRefusal, type TryListener, UpstreamExchange } from './upstream-exchange.ts'
 import { UpstreamHealth } from './upstream-health.ts'
+import type { UpstreamStatus } from './upstream-status.ts'
 
 /** How often a dead upstream is probed; half of the second within which it should be back. */
 export const PROBE_EVERY_MS = 400
@@ -68,45 +70,9 @@ export interface UpstreamParts {
   readonly openUdpSocket?: OpenUdpSocket | undefined
 }
 
-/** For metrics: the state and the totals of one upstream. */
-export interface UpstreamStatus {
-  /** `10.96.0.11:53` */
-  readonly to: string
-  readonly transport: UpstreamTransport
-  readonly isHealthy: boolean
-  /** What we asked it came back to us: it is not asked for a while. */
-  readonly isLooping: boolean
-  /** Smoothed; undefined before the first response. */
-  readonly roundTripMs: number | undefined
-  /** Milliseconds since the last response; undefined before the first. */
-  readonly answeredMsAgo: number | undefined
-  /** It showed that it does not know EDNS, and is asked without for a while. */
-  readonly isWithoutEdns: boolean
-  /** Exchanges that have not ended, late ones included. */
-  readonly inFlight: number
-  readonly openConnections: number
-  /** Exchanges begun. */
-  readonly requests: number
-  /** By name: `NOERROR`, `NXDOMAIN`, … */
-  readonly responses: Readonly<Record<string, number>>
-  readonly timeouts: number
-  readonly unreachable: number
-  /** Exchanges that a limit of ours ended before anything was sent. */
-  readonly overloaded: number
-  readonly healthcheckFailures: number
-  readonly mismatched: number
-  readonly malformed: number
-  readonly late: number
-}
-
-/** Told once how a try ended, unless it was abandoned; never from within `ask`. */
-export interface TryListener {
-  tryEnded(ended: UpstreamExchange, result: ExchangeResult): void
-}
-
 const NOBODY: TryListener = { tryEnded() {} }
 
-export class Upstream implements OrderedUpstream {
+export class Upstream implements OrderedUpstream, AskedUpstream {
   readonly to: string
   readonly health = new UpstreamHealth()
   readonly settings: UpstreamSettings
@@ -170,6 +136,10 @@ export class Upstream implements OrderedUpstream {
       this.isLooping = false
       if (this.health.isDead) this.#probe()
     }, LOOP_REST_MS).unref()
+  }
+
+  nowMs(): number {
+    return this.parts.nowMs()
   }
 
   get isDead(): boolean {
@@ -318,115 +288,4 @@ export class Upstream implements OrderedUpstream {
       this.#probe()
     }, PROBE_EVERY_MS).unref()
   }
-}
-
-function isFormatRefusal(rcode: number): boolean {
-  return rcode === Rcode.FormErr || rcode === Rcode.NotImp || rcode === Rcode.BadVers
-}
-
-/** One try with one upstream, up to three exchanges long: as it is, over TCP, without OPT. */
-export class UpstreamExchange implements ExchangeListener {
-  readonly upstream: Upstream
-  readonly #question: UpstreamQuestion
-  #listener: TryListener | undefined
-  #open: OpenExchange
-  #sentAtMs: number
-  #isOverStream: boolean
-  #withEdns: boolean
-  #isRetryWithoutEdns = false
-  #truncated: UpstreamResponse | undefined
-
-  constructor(upstream: Upstream, question: UpstreamQuestion, listener: TryListener) {
-    this.upstream = upstream
-    this.#question = question
-    this.#listener = listener
-    this.#sentAtMs = upstream.parts.nowMs()
-    this.#isOverStream = upstream.settings.transport !== 'udp'
-    this.#withEdns = upstream.asksWithEdns
-    upstream.exchangeBegan()
-    this.#open = upstream.open(question, this.#isOverStream, this.#withEdns, this)
-  }
-
-  /** The response takes longer than expected; it is still welcome. */
-  isLate(): void {
-    if (this.#listener === undefined) return
-    this.upstream.timedOut(this.#waitedMs())
-    this.#open.isLate()
-  }
-
-  /** Nobody waits any more; the listener will not be called. */
-  abandon(): void {
-    if (this.#listener === undefined) return
-    this.#listener = undefined
-    this.#open.abandon()
-    this.upstream.exchangeGivenUp(this.#transport(), this.#waitedMs())
-  }
-
-  exchangeEnded(result: ExchangeResult): void {
-    const waitedMs = this.#waitedMs()
-    switch (result.kind) {
-      case 'response':
-        this.#responded(result.response, waitedMs)
-        return
-      case 'unreachable':
-        this.upstream.exchangeUnreachable(this.#transport(), result, waitedMs)
-        if (result.code === 'FLOODED' && !this.#isOverStream) this.#again(true, this.#withEdns)
-        // TCP is refused: a truncated answer tells the client more than none.
-        else this.#end(this.#truncated === undefined ? result : { kind: 'response', response: this.#truncated })
-        return
-      case 'overloaded':
-        this.upstream.exchangeOverloaded()
-        this.#end(result)
-    }
-  }
-
-  #responded(response: UpstreamResponse, waitedMs: number): void {
-    const transport = this.#transport()
-    this.upstream.exchangeResponded(
-      this.#question,
-      transport,
-      response,
-      waitedMs,
-      this.#withEdns,
-      this.#isRetryWithoutEdns,
-    )
-    if (this.#withEdns && isFormatRefusal(response.rcode) && !knowsEdns(response)) {
-      this.#isRetryWithoutEdns = true
-      this.#again(this.#isOverStream, false)
-    } else if (response.isTruncated && !this.#isOverStream) {
-      this.#truncated = response
-      this.#again(true, this.#withEdns)
-    } else {
-      this.#end({ kind: 'response', response })
-    }
-  }
-
-  #again(isOverStream: boolean, withEdns: boolean): void {
-    if (this.#listener === undefined) return
-    this.#isOverStream = isOverStream
-    this.#withEdns = withEdns
-    this.#sentAtMs = this.upstream.parts.nowMs()
-    this.upstream.exchangeBegan()
-    this.#open = this.upstream.open(this.#question, isOverStream, withEdns, this)
-  }
-
-  #end(result: ExchangeResult): void {
-    const listener = this.#listener
-    this.#listener = undefined
-    listener?.tryEnded(this, result)
-  }
-
-  #waitedMs(): number {
-    return this.upstream.parts.nowMs() - this.#sentAtMs
-  }
-
-  #transport(): UpstreamTransport {
-    const { transport } = this.upstream.settings
-    return transport === 'udp' && this.#isOverStream ? 'tcp' : transport
-  }
-}
-
-/** Whoever answers with an OPT knows EDNS, and means the FORMERR; BADVERS can only be said by one who does. */
-function knowsEdns(response: UpstreamResponse): boolean {
-  return response.edns !== undefined && response.rcode !== Rcode.BadVers
 }
