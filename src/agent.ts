@@ -17,6 +17,7 @@ import { MemoryKeeper } from './agent/memory-keeper.ts'
 import { metricSources } from './agent/metric-sources.ts'
 import { Panics } from './agent/panics.ts'
 import { Presence } from './agent/presence.ts'
+import { rehearse } from './agent/rehearsal.ts'
 import { Routing } from './agent/routing.ts'
 import { type ServedZone, servedZones } from './agent/served-zones.ts'
 import { runAllSteps, runSteps, type Step, type StopStep } from './agent/steps.ts'
@@ -188,6 +189,8 @@ class Agent implements RunningAgent {
         name: 'zone',
         run: () => (presence.hasOthers ? this.#untilZoneIsKnown() : untilLocalSourceIsRead(this.#config, this.#zone)),
       },
+      // Code that never ran is slow: the first clients shall not wait for it.
+      { name: 'rehearsal', run: () => this.#rehearse() },
       // The caches are cold, but upstreams already answer.
       { name: 'listeners', run: () => this.#startListeners() },
       // Before anybody knows us to be ready: from then on a predecessor may pass us his connections.
@@ -294,6 +297,16 @@ class Agent implements RunningAgent {
 
   #untilZoneIsKnown(): Promise<void> {
     return untilZoneIsKnown(this.#zone, () => this.#isOver())
+  }
+
+  async #rehearse(): Promise<void> {
+    const { forward } = this.#config
+    if (forward.length === 0) return
+    try {
+      await rehearse(new Set(forward.map(({ transport }) => (transport === 'udp' ? 'udp' : 'tcp'))))
+    } catch (error) {
+      this.#log.info('rehearsal-failed', { error: textOf(error) })
+    }
   }
 
   async #startListeners(): Promise<void> {
