@@ -5,7 +5,7 @@
  * half of what a miss cost (docs/performance.md). Where many come, a worker's batches are cheaper; and where the event
  * loop has other things to do, hits must not wait for it. So all sockets change hands, together:
  *
- *    event loop ---- too many in a window, or too many at once: it was late ----> workers
+ *    event loop ---- too many in a window, or twice too many at once: it was late ----> workers
  *    event loop <---- few enough in a whole look --------------------------------- workers
  *
  * Nothing is lost or doubled on the way: the kernel's queue is one, whoever reads it.
@@ -32,6 +32,9 @@ const LOOK_MS = 1_000
 
 /** Datagrams that one receive may bring; as many say that the event loop was away while they came. */
 const SLOTS = 32
+
+/** Milliseconds within which a second time says that it has other things to do. */
+const LATE_AGAIN_MS = 1_000
 
 /** The errno of nothing to receive. */
 const EAGAIN = 11
@@ -85,6 +88,7 @@ export class DirectService {
   readonly #held = new Set<Held>()
   #windowStartedMs = 0
   #inWindow = 0
+  #lateAtMs = Number.NEGATIVE_INFINITY
   #looker: NodeJS.Timeout | undefined
   #workerDatagrams = 0
   /** Whose datagrams are looked at. */
@@ -141,7 +145,15 @@ export class DirectService {
     held.datagrams += received
     this.#fastPaths[socket.family].answerHits(slots, received, socket.server, this.#misses)
     if (slots.queued > 0) this.sendFailed += slots.send(socket.descriptor)
-    if (this.isDirect && (received === slots.count || this.#isTooMany(received))) this.#handOver()
+    if (this.isDirect && (this.#isLateAgain(received) || this.#isTooMany(received))) this.#handOver()
+  }
+
+  /** Being late once is a collection of garbage; to change hands for it would cost more than it spares. */
+  #isLateAgain(received: number): boolean {
+    if (received < this.#slots.count) return false
+    const beforeMs = this.#lateAtMs
+    this.#lateAtMs = performance.now()
+    return this.#lateAtMs - beforeMs < LATE_AGAIN_MS
   }
 
   #passOn(kind: MissKind, slot: number): void {
