@@ -54,6 +54,8 @@ export interface SharedSocket {
   readonly server: number
   readonly family: 0 | 1
   take(miss: Pick<Miss, 'kind' | 'peer' | 'query'>): void
+  /** Whether its worker has begun; before, nobody would read what is left to it. */
+  hasWorker(): boolean
   toWorker(): void
   fromWorker(): void
   /** Datagrams that the worker took. */
@@ -145,7 +147,15 @@ export class DirectService {
     held.datagrams += received
     this.#fastPaths[socket.family].answerHits(slots, received, socket.server, this.#misses)
     if (slots.queued > 0) this.sendFailed += slots.send(socket.descriptor)
-    if (this.isDirect && (this.#isLateAgain(received) || this.#isTooMany(received))) this.#handOver()
+    if (!this.isDirect) return
+    const isTooMuch = this.#isLateAgain(received) || this.#isTooMany(received)
+    if (isTooMuch && this.#haveWorkers()) this.#handOver()
+  }
+
+  /** A start on a node that is short of CPU is late from the first datagram on, and threads begin late as well. */
+  #haveWorkers(): boolean {
+    for (const { socket } of this.#held) if (!socket.hasWorker()) return false
+    return true
   }
 
   /** Being late once is a collection of garbage; to change hands for it would cost more than it spares. */

@@ -181,6 +181,8 @@ class PooledWorker {
     const poll = orThrow('epoll_create1', calls.createPoll(), calls)
     const event = orThrow('eventfd', calls.createEvent(), calls)
     orThrow('epoll_ctl', calls.watch(poll, event, EVENT_TAG), calls)
+    // Its first turn ends at once, and tells that it has begun.
+    calls.raise(event)
     this.#start = {
       poll,
       event,
@@ -223,7 +225,8 @@ class PooledWorker {
     const workerDatagrams = () => this.word(word + SocketWord.Datagrams)
     const toWorker = () => void orThrow('epoll_ctl', calls.watch(this.#start.poll, descriptor, tag), calls)
     const fromWorker = () => void calls.unwatch(this.#start.poll, descriptor)
-    const held = direct?.hold({ descriptor, server, family, take, toWorker, fromWorker, workerDatagrams })
+    const hasWorker = () => this.word(WorkerWord.Turns) !== 0
+    const held = direct?.hold({ descriptor, server, family, take, hasWorker, toWorker, fromWorker, workerDatagrams })
     if (held === undefined) toWorker()
     return {
       datagrams: () => workerDatagrams() + (held?.datagrams() ?? 0),

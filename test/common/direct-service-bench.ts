@@ -12,13 +12,15 @@ export class DirectServiceBench {
   /** What taking a miss does besides. */
   onMiss = (): void => undefined
   turn = (): void => undefined
+  hasWorker = true
+  readonly service: DirectService
   readonly #calls = datagramCalls()
   readonly #pair = datagramPair(this.#calls)
   readonly #response = new Uint8Array(2_048)
   readonly #held
 
   constructor() {
-    const service = new DirectService({
+    this.service = new DirectService({
       calls: {
         ...this.#calls,
         watchOnEventLoop: (_descriptor, ready) => {
@@ -30,7 +32,7 @@ export class DirectServiceBench {
       cells: new Int32Array(ZONE_LABELS_MAX),
       perSecondMax: Number.POSITIVE_INFINITY,
     })
-    this.#held = service.hold({
+    this.#held = this.service.hold({
       descriptor: this.#pair.server,
       server: 0,
       family: 0,
@@ -38,6 +40,7 @@ export class DirectServiceBench {
         this.misses++
         this.onMiss()
       },
+      hasWorker: () => this.hasWorker,
       toWorker: () => undefined,
       fromWorker: () => undefined,
       workerDatagrams: () => 0,

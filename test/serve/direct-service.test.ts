@@ -119,8 +119,11 @@ suite('direct service', () => {
     for (let i = 0; i < 40; i++) send(String(i))
     await until(() => received.length === 40)
     assert.equal(pool.counts().handOvers, 0)
-    for (let i = 0; i < 80; i++) send(String(i))
-    await until(() => received.length === 120)
+    // Until its worker has begun, it keeps them.
+    for (let sent = 40; pool.counts().handOvers === 0; ) {
+      for (let i = 0; i < 80; i++, sent++) send(String(i))
+      await until(() => received.length === sent)
+    }
     assert.equal(pool.counts().handOvers, 1)
   })
 
@@ -138,5 +141,22 @@ suite('direct service', () => {
     direct.ask(hit)
     direct.turn()
     assert.equal(direct.responses(), 1)
+  })
+
+  test('keeps the sockets until the workers have begun, however late it is', (t) => {
+    const direct = new DirectServiceBench()
+    t.after(() => direct.close())
+    direct.hasWorker = false
+    const beLateTwice = () => {
+      for (let i = 0; i < 64; i++) direct.ask(Buffer.from(String(i)))
+      direct.turn()
+      direct.turn()
+    }
+    beLateTwice()
+    assert.equal(direct.misses, 64)
+    assert.ok(direct.service.isDirect)
+    direct.hasWorker = true
+    beLateTwice()
+    assert.ok(!direct.service.isDirect)
   })
 })
