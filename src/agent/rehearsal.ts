@@ -163,13 +163,18 @@ async function openUpstream(): Promise<{ readonly port: number; close(): void }>
     socket.on('error', () => socket.destroy())
   })
   const datagrams = createSocket('udp4')
-  datagrams.on('message', (query, from) => datagrams.send(answerTo(query), from.port, from.address))
+  datagrams.on('message', (query, from) => {
+    // Port 0 is a forger's, and nothing can be sent to it.
+    if (from.port !== 0) datagrams.send(answerTo(query), from.port, from.address)
+  })
   try {
     server.listen(0, LOOPBACK)
     await once(server, 'listening')
     const { port } = server.address() as AddressInfo
     datagrams.bind(port, LOOPBACK)
     await once(datagrams, 'listening')
+    // As above: an error of a rehearsal must not end the agent.
+    for (const socket of [server, datagrams]) socket.on('error', () => undefined)
     return { port, close }
   } catch (error) {
     close()
