@@ -124,7 +124,12 @@ suite('a scrape', () => {
     assert.equal(value('coredns_dns_responses_total', { ...at, rcode: 'NOERROR', plugin: 'forward' }), 1)
     assert.equal(value('coredns_dns_responses_total', { ...at, rcode: 'NOERROR', plugin: 'cache' }), 1)
     assert.equal(
-      value('coredns_dns_responses_total', { zone: 'clusterset.local.', rcode: 'NXDOMAIN', plugin: 'clusterset' }),
+      value('coredns_dns_responses_total', {
+        server,
+        zone: 'clusterset.local.',
+        rcode: 'NXDOMAIN',
+        plugin: 'clusterset',
+      }),
       1,
     )
     assert.equal(value('coredns_cache_hits_total', { server, zones: '.', type: 'success' }), 1)
