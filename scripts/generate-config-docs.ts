@@ -120,7 +120,7 @@ A short file for a cluster is [examples/config.yaml](../examples/config.yaml); e
 have 1 MiB and resolve 100 YAML aliases.
 
 Some mistakes are only visible in two settings together and are reported as well: a listen address that stands twice, a zone that two routes
-claim or that is a clusterset zone too, a \`#name\` behind an upstream whose transport is not \`tls\`, \`minTtlSeconds\` above \`maxTtlSeconds\`,
+claim or that is a clusterset zone too, a \`#name\` behind an upstream whose transport is not \`tls\` or a \`caFile\` beside one, \`minTtlSeconds\` above \`maxTtlSeconds\`,
 more TCP connections for one client than in all, two listeners on one address and port.
 
 ## How upstreams are written
@@ -134,6 +134,11 @@ more TCP connections for one client than in all, two listeners on one address an
 
 Host names are errors: nobody could resolve them before DNS works. Our own listen addresses are left out of a resolv.conf and reported
 (\`upstream-is-ourselves\`).
+
+Over \`tls\` an upstream has to show a certificate for its name, or its address, from somebody who is trusted: the public authorities that Node.js
+has, or those of the route's \`caFile\` instead. That file is looked at every two seconds, so a renewed ConfigMap or Secret is seen, and new
+connections go by it. While it cannot be used the last good one stays (\`ca-file-unusable\` in the log); without one nobody is trusted, and
+the route answers as if its upstreams were away.
 `
 
 const EXAMPLE_HEADING = `## A full example

@@ -51,7 +51,7 @@ export function withKubeDnsRoutes(config: Config, log: Log, onProblems: () => vo
       complain(name, 'is a clusterset zone')
       return []
     }
-    return [{ zones: [name], upstreams, transport, randomizeCase: false, maxInFlight: MAX_IN_FLIGHT }]
+    return [{ zones: [name], upstreams, transport, caFile: null, randomizeCase: false, maxInFlight: MAX_IN_FLIGHT }]
   })
   if (!isWhole) onProblems()
   const claimed = new Set(added.flatMap(({ zones }) => zones))

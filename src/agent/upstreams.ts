@@ -9,10 +9,11 @@ import { type Name, nameFromText } from '../dns/wire/name.ts'
 import type { Log } from '../observe/log.ts'
 import { type UpstreamAddress, type UpstreamTransport, upstreamName } from '../serve/forward/exchange.ts'
 import { createUpstreamGroup, type ForwardingGroup, type GroupParts } from '../serve/forward/forwarder.ts'
+import { FollowedAuthorities } from './authorities.ts'
 import { upstreamLog } from './upstream-log.ts'
 
-/** How often a resolv.conf is looked at, in milliseconds: DHCP and cloud agents rewrite it at any time. */
-const RESOLV_CONF_POLL_MS = 2_000
+/** How often files are looked at, in milliseconds: DHCP and cloud agents rewrite a resolv.conf at any time. */
+const FILES_POLL_MS = 2_000
 
 type RouteConfig = Config['forward'][number]
 
@@ -35,6 +36,7 @@ export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts:
   const files = route.upstreams.map(parseUpstream).flatMap((one) => (one.kind === 'resolv-conf' ? [one.path] : []))
   const lastGood = new Map<string, readonly string[]>()
   const lastSeen = files.map(textOf)
+  const authorities = route.caFile === null ? undefined : new FollowedAuthorities(route.caFile, log)
   const list = () => withoutOwn(upstreamsOf(route, lastGood, log), own, log)
   const group = createUpstreamGroup(
     {
@@ -43,10 +45,12 @@ export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts:
       maxInFlight: route.maxInFlight,
       randomCase: route.randomizeCase,
       loopZone: zoneOf(route),
+      certificateAuthorities: authorities && (() => authorities.certificates),
     },
     { ...parts, log: upstreamLog(log, () => parts.nowMs() / 1000) },
   )
   const follow = (): void => {
+    authorities?.follow()
     const seen = files.map(textOf)
     if (seen.every((text, i) => text === lastSeen[i])) return
     lastSeen.splice(0, seen.length, ...seen)
@@ -55,7 +59,7 @@ export function openGroup(route: RouteConfig, own: readonly OwnAddress[], parts:
     log.info('upstreams-changed', { zones: route.zones, upstreams: upstreams.map(upstreamName) })
   }
   // Reading again and again survives renames, bind mounts and symbolic links, and misses nothing between two looks.
-  const poll = files.length === 0 ? undefined : setInterval(follow, RESOLV_CONF_POLL_MS).unref()
+  const poll = files.length === 0 && authorities === undefined ? undefined : setInterval(follow, FILES_POLL_MS).unref()
   return {
     group,
     transport: route.transport,

@@ -17,6 +17,7 @@ export function contradictionsIn(value: unknown): Problem[] {
     ...addressesTwice(value),
     ...zonesTwice(value),
     ...serverNamesUnverified(value),
+    ...authoritiesUnused(value),
     ...ttlsCrossed(value),
     ...connectionsCrossed(value),
     ...portsTwice(value),
@@ -71,6 +72,13 @@ function* serverNamesUnverified(value: unknown): Generator<Problem> {
       if (upstream.kind !== 'address' || upstream.serverName === undefined) continue
       yield { path: ['forward', index, 'upstreams', position], text: 'has a #name, which only transport tls verifies' }
     }
+  }
+}
+
+function* authoritiesUnused(value: unknown): Generator<Problem> {
+  for (const [index, route] of items(at(value, 'forward'))) {
+    if (at(route, 'transport') === 'tls' || typeof at(route, 'caFile') !== 'string') continue
+    yield { path: ['forward', index, 'caFile'], text: 'is set, but only transport tls verifies certificates' }
   }
 }
 

@@ -136,6 +136,10 @@ const route = z.strictObject({
     description:
       'How upstreams are asked. udp turns to TCP for truncated answers; tcp spares connection tracking and loss towards kube-dns; tls is DNS over TLS on port 853.',
   }),
+  caFile: z.string().min(1).nullable().default(null).meta({
+    description:
+      'Path of a PEM file with the certificates of those who may vouch for upstreams over tls, re-read when it changes; null: the public ones that Node.js has.',
+  }),
   randomizeCase: z.boolean().default(false).meta({
     description:
       'Spell names in random case in queries over UDP and demand the same back (0x20), against forged answers. Off, because some servers do not keep the case.',

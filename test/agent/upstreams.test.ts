@@ -22,7 +22,7 @@ function following(t: TestContext, text: string, own: readonly OwnAddress[] = []
   const note = (event: string): void => void events.push(event)
   const log = { debug: note, info: note, warn: note, error: note } as unknown as Log
   const { group, stop } = openGroup(
-    { zones: ['.'], upstreams: [path], transport: 'udp', randomizeCase: false, maxInFlight: 10 },
+    { zones: ['.'], upstreams: [path], transport: 'udp', caFile: null, randomizeCase: false, maxInFlight: 10 },
     own,
     {
       observer: { exchangeEnded() {}, healthcheckFailed() {}, connectionReused() {}, connectionOpened() {} },

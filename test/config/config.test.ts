@@ -106,6 +106,11 @@ const cases = [
     problems: ['c.yaml:2: forward[0].upstreams[0] has a #name, which only transport tls verifies'],
   },
   {
+    promise: 'authorities for an upstream that shows no certificate',
+    text: 'forward:\n  - {zones: [a], upstreams: ["192.0.2.1"], caFile: ca.pem}',
+    problems: ['c.yaml:2: forward[0].caFile is set, but only transport tls verifies certificates'],
+  },
+  {
     promise: 'more connections for one client than in all',
     text: 'tcp: { connectionsMax: 50 }',
     problems: ['c.yaml:1: tcp.connectionsPerClientMax is 100, above connectionsMax, which is 50'],

@@ -20,6 +20,7 @@ interface Route {
   zones: string[]
   upstreams: string[]
   transport: Transport
+  caFile?: string
   maxInFlight?: number
 }
 
@@ -160,15 +161,20 @@ class Migrator {
     const upstreams: string[] = []
     let transport: Transport = 'udp'
     let serverName = ''
+    let caFile: string | undefined
     let maxInFlight: number | undefined
     for (const { name, args, line } of options) {
       if (name === 'force_tcp') transport = 'tcp'
       else if (name === 'prefer_udp') transport = 'udp'
       else if (name === 'tls_servername') serverName = args[0] ?? ''
-      else if (name === 'max_concurrent') maxInFlight = Number(args[0])
+      else if (name === 'tls') {
+        // One or three arguments end with the authorities' file; two or three begin with our own certificate and its key.
+        if (args.length % 2 === 1) caFile = args.at(-1)
+        if (args.length > 1) this.#note(`line ${line}: tls: certificates of the client have no counterpart`)
+      } else if (name === 'max_concurrent') maxInFlight = Number(args[0])
       else if (name === 'policy' && args[0] === 'sequential')
         this.#note(`line ${line}: policy sequential: healthy upstreams are asked by their round-trip time`)
-      else if (!['expire', 'max_fails', 'health_check', 'policy', 'tls'].includes(name))
+      else if (!['expire', 'max_fails', 'health_check', 'policy'].includes(name))
         this.#note(`line ${line}: forward option ${name} has no counterpart`)
     }
     for (const target of targets) {
@@ -193,6 +199,7 @@ class Migrator {
     const named =
       transport === 'tls' && serverName !== '' ? upstreams.map((text) => `${text}#${serverName}`) : upstreams
     const route: Route = { zones: [...zones], upstreams: named, transport }
+    if (transport === 'tls' && caFile !== undefined) route.caFile = caFile
     if (maxInFlight !== undefined && maxInFlight > 0) route.maxInFlight = Math.min(100_000, maxInFlight)
     const same = this.#routes.find(
       (other) => JSON.stringify({ ...other, zones: [] }) === JSON.stringify({ ...route, zones: [] }),

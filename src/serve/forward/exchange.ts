@@ -5,6 +5,9 @@ import type { UpstreamResponse } from '../../dns/wire/upstream-response.ts'
 
 export type UpstreamTransport = 'udp' | 'tcp' | 'tls'
 
+/** Whose certificates are believed over TLS, one PEM text each, asked for at every connection; none of them: nobody's. */
+export type CertificateAuthorities = () => readonly string[]
+
 export interface UpstreamAddress {
   /** An IPv4 or IPv6 address; link-local ones with their scope. */
   readonly address: string

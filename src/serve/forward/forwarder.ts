@@ -6,6 +6,7 @@ import { RecordClass, RecordType } from '../../dns/wire/record-type.ts'
 import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
 import { DeadlineWheel } from './deadline-wheel.ts'
 import {
+  type CertificateAuthorities,
   type ForwardLog,
   SILENT_LOG,
   type UpstreamAddress,
@@ -43,8 +44,7 @@ export interface GroupSettings {
   readonly randomCase?: boolean
   /** A zone of this route, below which a question can be told apart that comes back to us; undefined: not looked for. */
   readonly loopZone?: Name
-  /** Certificates to trust for TLS instead of the runtime's own list, in PEM. */
-  readonly certificateAuthorities?: string
+  readonly certificateAuthorities?: CertificateAuthorities | undefined
 }
 
 export interface GroupParts {

@@ -20,6 +20,7 @@ import { interfaceOfScope } from '../../host/interface-scope.ts'
 import { acknowledgeNow, sendNow } from '../../host/stream-calls.ts'
 import { descriptorsOf } from '../listen/descriptor.ts'
 import {
+  type CertificateAuthorities,
   type ExchangeCounts,
   type ExchangeListener,
   type OpenExchange,
@@ -49,8 +50,7 @@ const NO_RESPONSE = 'NO_RESPONSE'
 export interface TcpConnectionSettings {
   readonly upstream: UpstreamAddress
   readonly isTls: boolean
-  /** Certificates to trust instead of the runtime's own list, in PEM. */
-  readonly certificateAuthorities: string | undefined
+  readonly certificateAuthorities: CertificateAuthorities | undefined
 }
 
 export interface TcpConnectionParts {
@@ -203,7 +203,7 @@ export class TcpConnection {
         ...options,
         // An address is no name for SNI (RFC 6066 section 3); the certificate is then checked against the address.
         ...(name === undefined || isIP(name) !== 0 ? {} : { servername: name }),
-        ...(certificateAuthorities === undefined ? {} : { ca: certificateAuthorities }),
+        ...(certificateAuthorities === undefined ? {} : { ca: [...certificateAuthorities()] }),
         minVersion: 'TLSv1.2',
         ALPNProtocols: ['dot'],
         rejectUnauthorized: true,

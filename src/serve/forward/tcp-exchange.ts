@@ -8,14 +8,21 @@
  */
 
 import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
-import type { ExchangeCounts, ExchangeListener, Exchanger, OpenExchange, UpstreamAddress } from './exchange.ts'
+import type {
+  CertificateAuthorities,
+  ExchangeCounts,
+  ExchangeListener,
+  Exchanger,
+  OpenExchange,
+  UpstreamAddress,
+} from './exchange.ts'
 import { TcpConnection } from './tcp-connection.ts'
 import { refused } from './udp-exchange.ts'
 
 export interface TcpExchangerSettings {
   readonly upstream: UpstreamAddress
   readonly isTls: boolean
-  readonly certificateAuthorities: string | undefined
+  readonly certificateAuthorities: CertificateAuthorities | undefined
   readonly limits: ConnectionLimits
 }
 

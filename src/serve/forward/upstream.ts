@@ -12,6 +12,7 @@ import { RecordClass, RecordType } from '../../dns/wire/record-type.ts'
 import type { UpstreamQuestion } from '../../dns/wire/upstream-query.ts'
 import type { UpstreamResponse } from '../../dns/wire/upstream-response.ts'
 import {
+  type CertificateAuthorities,
   type ExchangeCounts,
   type ExchangeListener,
   type ExchangeResult,
@@ -53,7 +54,7 @@ export interface UpstreamSettings {
   readonly upstream: UpstreamAddress
   readonly transport: UpstreamTransport
   readonly randomCase: boolean
-  readonly certificateAuthorities: string | undefined
+  readonly certificateAuthorities: CertificateAuthorities | undefined
   readonly connectionLimits: ConnectionLimits
 }
 

@@ -103,6 +103,21 @@ const CASES: readonly Case[] = [
     gives: { forward: [{ zones: ['.'], upstreams: ['192.0.2.53#dns.example'], transport: 'tls' }] },
   },
   {
+    promise: 'an authority of its own',
+    corefile: block('forward . tls://192.0.2.53 {\n tls /etc/ssl/ca.pem\n tls_servername dns.example\n}'),
+    gives: {
+      forward: [{ zones: ['.'], upstreams: ['192.0.2.53#dns.example'], transport: 'tls', caFile: '/etc/ssl/ca.pem' }],
+    },
+  },
+  {
+    promise: 'an authority, and a certificate of the client, which is said to be left out',
+    corefile: block('forward . tls://192.0.2.53 {\n tls cert.pem key.pem /etc/ssl/ca.pem\n}'),
+    gives: {
+      forward: [{ zones: ['.'], upstreams: ['192.0.2.53'], transport: 'tls', caFile: '/etc/ssl/ca.pem' }],
+    },
+    notes: /certificates of the client/,
+  },
+  {
     promise: 'an IPVS recipe with a comma at the end of -localip',
     corefile: forwarding(''),
     flags: ['-localip', '169.254.20.10,'],

@@ -43,7 +43,7 @@ suite('queries over TLS', () => {
       const asked = group(t, {
         upstreams: [{ address: '127.0.0.1', port: server.port, serverName }],
         transport: 'tls',
-        certificateAuthorities: tls.cert,
+        certificateAuthorities: () => [tls.cert],
       })
       const results = await Promise.all(['a', 'b', 'c'].map((name) => asked.forward(question(name))))
       assert.deepEqual([...new Set(results.map(gist))], [is])
@@ -65,7 +65,7 @@ suite('queries over TLS', () => {
     const tls = certificate(t, 'IP:127.0.0.1')
     if (tls === undefined) return
     const server = await upstream(t, { tls, withUdp: false, script: () => {} })
-    const asked = group(t, { upstreams: [server], transport: 'tls', certificateAuthorities: tls.cert })
+    const asked = group(t, { upstreams: [server], transport: 'tls', certificateAuthorities: () => [tls.cert] })
     const text = Array.from({ length: 40 }, () => 'x'.repeat(250))
     const results = Array.from({ length: 10 }, (_, i) => asked.forward(question(`big${i}.example`, { type: 16 })))
     await until(() => server.queries.length === 10)
