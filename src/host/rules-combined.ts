@@ -21,10 +21,6 @@ export class CombinedRules implements Rules {
     return `${this.#leading.backend}+${this.#lettingIn.backend}`
   }
 
-  get endWithProcess(): boolean {
-    return this.#leading.endWithProcess
-  }
-
   /** Leading comes first: what iptables of an older run still leads, it gives up in the second. */
   async ensure(): Promise<Ensured> {
     const led = await this.#leading.ensure()

@@ -2,13 +2,17 @@
  * The rules of `rules.ts` in iptables and ip6tables: chains of our own, written with iptables-restore in one transaction per
  * table, and jumps to them from the built-in chains. `-w` waits for the lock of other programs.
  *
- *    raw     PREROUTING, OUTPUT --port 53--> NODELOCAL-MCS-TO    to a listen address: NOTRACK
- *            OUTPUT ---from port 53--------> NODELOCAL-MCS-FROM  from a listen address: NOTRACK
- *    filter  INPUT, OUTPUT ----------------> the same names      ACCEPT
+ *    raw     PREROUTING --port 53----> NODELOCAL-MCS-TO    to a listen address, while a socket is there: NOTRACK
+ *            OUTPUT --port 53--------> NODELOCAL-MCS-NODE  to a listen address: NOTRACK
+ *            OUTPUT --from port 53---> NODELOCAL-MCS-FROM  from a listen address: NOTRACK
+ *    filter  INPUT, OUTPUT ----------> TO and FROM         ACCEPT
  *
  * Jumps of an older run, duplicates, and the rules of NodeLocal DNSCache for our addresses go in the same transaction, from
- * `raw` also when nothing is to be written there. The rules outlive a crash of this process: until the restart, clients are
- * refused by the interface that is still there.
+ * `raw` also when nothing is to be written there.
+ *
+ * The rules outlive a crash of this process, but what Pods ask is led here only while a socket of ours is there (xt_socket, which
+ * most kernels have and which sees none that is bound to a wildcard). What programs of the node ask cannot be told so, because in
+ * OUTPUT the packet has a socket already: theirs. They are refused at once, for loopback knows no limit of refusals.
  */
 
 import type { Execute, Execution } from './execute.ts'
@@ -29,7 +33,9 @@ import { type Ensured, problemOf, type SetupProblem } from './setup-problem.ts'
 export type IptablesVariant = 'nft' | 'legacy'
 
 const TO = 'NODELOCAL-MCS-TO'
+const NODE = 'NODELOCAL-MCS-NODE'
 const FROM = 'NODELOCAL-MCS-FROM'
+const CHAINS = { raw: [TO, NODE, FROM], filter: [TO, FROM] } as const
 const COMMENT = 'nodelocal-mcs'
 
 /** What NodeLocal DNSCache writes on its rules. */
@@ -50,12 +56,13 @@ type Saved =
 
 export class IptablesRules implements Rules {
   readonly backend: string
-  readonly endWithProcess = false
   readonly #options: RulesOptions
   readonly #variant: IptablesVariant
   readonly #execute: Execute
   /** Our lines of each table as they were told after they were written. */
   readonly #asWritten = new Map<string, string>()
+  /** Families whose kernel or program refused to look for a socket, and what it said. */
+  readonly #socketless = new Map<AddressFamily, string>()
 
   constructor(options: RulesOptions, variant: IptablesVariant, execute: Execute) {
     this.#options = options
@@ -81,10 +88,12 @@ export class IptablesRules implements Rules {
         continue
       }
       if (ours.join('\n') === this.#asWritten.get(`${family} ${table}`)) continue
-      const problem = await this.#write(family, table, saved.text, this.#chains(family, table, undefined))
+      const problem = await this.#writeLeading(family, table, saved.text)
       if (problem !== undefined) return { kind: 'problem', problem }
       const instead = foreign === 0 ? '' : ` instead of ${foreign} rules of NodeLocal DNSCache`
-      changes.push(`${TOOL[family]} ${table}${instead}`)
+      const refused = table === 'raw' ? this.#socketless.get(family) : undefined
+      const without = refused === undefined ? '' : `, whether we are there or not (${refused})`
+      changes.push(`${TOOL[family]} ${table}${instead}${without}`)
     }
     return { kind: 'present', changes }
   }
@@ -95,7 +104,7 @@ export class IptablesRules implements Rules {
       const saved = await this.#save(family, 'raw')
       if (saved.kind === 'problem') return saved.problem
       const ends = connections.filter(({ address }) => familyOfAddress(address) === family)
-      const problem = await this.#write(family, 'raw', saved.text, this.#chains(family, 'raw', ends))
+      const problem = await this.#write(family, 'raw', saved.text, this.#stayingRules(family, ends))
       if (problem !== undefined) return problem
     }
     return undefined
@@ -142,7 +151,7 @@ export class IptablesRules implements Rules {
 
   /** Takes away what `ourLines` found. */
   async #clear(family: AddressFamily, table: Table, lines: readonly string[]): Promise<SetupProblem | undefined> {
-    const chains = [TO, FROM].filter((chain) => lines.some((line) => line.startsWith(`:${chain} `)))
+    const chains = CHAINS.raw.filter((chain) => lines.some((line) => line.startsWith(`:${chain} `)))
     const script = [
       ...deletions(lines),
       ...chains.map((chain) => `-F ${chain}`),
@@ -151,19 +160,39 @@ export class IptablesRules implements Rules {
     return await this.#restore(family, table, script)
   }
 
-  /** The rules of our chains; with `staying`, only those connections are led to us. */
-  #chains(family: AddressFamily, table: Table, staying: readonly ClientEnd[] | undefined): string[] {
+  /** Leads everything here; where nobody can look for a socket, whether we are there or not. */
+  async #writeLeading(family: AddressFamily, table: Table, before: string): Promise<SetupProblem | undefined> {
+    if (table === 'filter' || this.#socketless.has(family)) {
+      return await this.#write(family, table, before, this.#leadingRules(family, table, ''))
+    }
+    const problem = await this.#write(family, table, before, this.#leadingRules(family, table, '-m socket '))
+    if (problem === undefined || problem.type === 'iptables_lock') return problem
+    const stillProblem = await this.#write(family, table, before, this.#leadingRules(family, table, ''))
+    if (stillProblem === undefined) this.#socketless.set(family, problem.text.replaceAll(/\s+/g, ' '))
+    return stillProblem
+  }
+
+  /** `where`: a match for what Pods ask. */
+  #leadingRules(family: AddressFamily, table: Table, where: string): string[] {
+    const rules = (chain: string, match: string): string[] =>
+      addressesOfFamily(this.#options.addresses, family).map(
+        (address) => `-A ${chain} ${match.replace('ADDRESS', address)}${targetIn(table)}`,
+      )
+    const from = rules(FROM, '-s ADDRESS ')
+    if (table === 'filter') return [...rules(TO, '-d ADDRESS '), ...from]
+    return [...rules(TO, `-d ADDRESS ${where}`), ...rules(NODE, '-d ADDRESS '), ...from]
+  }
+
+  /** Leads only these connections here, and leaves our responses as they were. */
+  #stayingRules(family: AddressFamily, staying: readonly ClientEnd[]): string[] {
     const addresses = addressesOfFamily(this.#options.addresses, family)
-    const target = `-m comment --comment ${COMMENT} -j ${table === 'raw' ? 'NOTRACK' : 'ACCEPT'}`
-    const to =
-      staying === undefined
-        ? addresses.map((address) => `-A ${TO} -d ${address} ${target}`)
-        : staying.flatMap((client) =>
-            addresses.map(
-              (address) => `-A ${TO} -s ${client.address} -d ${address} -p tcp --sport ${client.port} ${target}`,
-            ),
-          )
-    return [...to, ...addresses.map((address) => `-A ${FROM} -s ${address} ${target}`)]
+    const to = staying.flatMap((client) =>
+      addresses.map((address) => `-s ${client.address} -d ${address} -p tcp --sport ${client.port} ${targetIn('raw')}`),
+    )
+    return [
+      ...[TO, NODE].flatMap((chain) => to.map((rule) => `-A ${chain} ${rule}`)),
+      ...addresses.map((address) => `-A ${FROM} -s ${address} ${targetIn('raw')}`),
+    ]
   }
 
   async #write(
@@ -177,11 +206,10 @@ export class IptablesRules implements Rules {
       const jump = (from: string, match: string, to: string) =>
         `-I ${from} 1 -p ${protocol} ${match} ${port} -m comment --comment ${COMMENT} -j ${to}`
       const always = [jump(INCOMING[table], '--dport', TO), jump('OUTPUT', '--sport', FROM)]
-      return table === 'raw' ? always.concat(jump('OUTPUT', '--dport', TO)) : always
+      return table === 'raw' ? always.concat(jump('OUTPUT', '--dport', NODE)) : always
     })
     const script = [
-      `:${TO} - [0:0]`,
-      `:${FROM} - [0:0]`,
+      ...CHAINS[table].map((chain) => `:${chain} - [0:0]`),
       ...deletions(ourLines(before, this.#options)),
       ...rules,
       ...jumps,
@@ -222,14 +250,18 @@ export class IptablesRules implements Rules {
   }
 }
 
+function targetIn(table: Table): string {
+  return `-m comment --comment ${COMMENT} -j ${table === 'raw' ? 'NOTRACK' : 'ACCEPT'}`
+}
+
 /** Of what iptables-save wrote: our chains, their rules, jumps to them, and what NodeLocal DNSCache wrote for our addresses. */
 function ourLines(saved: string, { addresses }: RulesOptions): string[] {
   return saved
     .split('\n')
     .map((line) => line.replace(/\[\d+:\d+\]/, '').trim())
     .filter((line) => {
-      if (/^(:|-A )NODELOCAL-MCS-(TO|FROM)\b/.test(line)) return true
-      if (/-j NODELOCAL-MCS-(TO|FROM)$/.test(line)) return true
+      if (/^(:|-A )NODELOCAL-MCS-(TO|NODE|FROM)\b/.test(line)) return true
+      if (/-j NODELOCAL-MCS-(TO|NODE|FROM)$/.test(line)) return true
       return NODE_LOCAL_DNS_CACHE.test(line) && addresses.some((address) => line.includes(` ${address}/`))
     })
 }

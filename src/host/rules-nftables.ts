@@ -54,10 +54,6 @@ export class NftablesRules implements Rules {
     this.#table = `inet ${TABLE_PREFIX}${instance}`
   }
 
-  get endWithProcess(): boolean {
-    return this.#knowsOwners
-  }
-
   async ensure(): Promise<Ensured> {
     const look = await this.#look()
     if (look.kind === 'problem') return look

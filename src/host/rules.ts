@@ -8,8 +8,10 @@
  * | file             | in                          | goes with the process | lets through INPUT |
  * | ---------------- | --------------------------- | --------------------- | ------------------ |
  * | rules-nftables   | a table of our own          | yes (Linux 5.12)      | no                 |
- * | rules-iptables   | chains in raw and filter    | no                    | yes                |
+ * | rules-iptables   | chains in raw and filter    | for Pods (1)          | yes                |
  * | rules-combined   | that table, chains in filter| yes (Linux 5.12)      | yes                |
+ *
+ * (1) Its rules stay, but do not match what Pods ask once the socket is gone.
  *
  * `rules-fallback` leads what we do not take to kube-dns, at addresses that kube-proxy knows nothing of.
  */
@@ -33,8 +35,6 @@ export interface ClientEnd {
 export interface Rules {
   /** For log and metrics: `nftables`, `iptables-nft`, `iptables-legacy`, `none`. */
   readonly backend: string
-  /** Whether the rules go by themselves when this process is gone. */
-  readonly endWithProcess: boolean
   /** Idempotent; `changes` tells what was not as it should be. */
   ensure(): Promise<Ensured>
   /**
@@ -73,7 +73,6 @@ export function addressesOfFamily(addresses: readonly string[], family: AddressF
 /** For `host.rules: none`. */
 export const NO_RULES: Rules = {
   backend: 'none',
-  endWithProcess: false,
   ensure: () => Promise.resolve({ kind: 'present', changes: [] }),
   release: () => Promise.resolve(undefined),
   remove: () => Promise.resolve(NOTHING_REMOVED),

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, suite, test } from 'node:test'
 import { until } from '../common/agent-process.ts'
@@ -120,6 +120,37 @@ suite('a node that refuses', { skip: skipWithoutNode() }, () => {
     assert.equal(await agent.metric(/^nodelocal_mcs_fallback_present (\d)/m), 0)
   })
 
+  test('cannot look for sockets in rules: they lead here whether the agent is there or not, and the log says why', async (t) => {
+    const bin = join(node.directory, 'bin')
+    t.after(() => rm(bin, { recursive: true, force: true }))
+    await mkdir(bin)
+    const find = async (name: string) => (await node.in('node', 'sh', '-c', `command -v ${name}`)).trim()
+    for (const tool of ['iptables', 'ip6tables']) {
+      for (const name of ['', '-nft', '-nft-save', '-legacy', '-legacy-save'])
+        await symlink(await find(`${tool}${name}`), join(bin, `${tool}${name}`))
+      // As an image without the match: without its library the program knows nothing of it.
+      const restore = await find(`${tool}-legacy-restore`)
+      const script = `#!/bin/sh\ninput=$(cat)\ncase "$input" in *"-m socket"*) echo "Couldn't load match \\\`socket'" >&2; exit 2;; esac\nprintf '%s\\n' "$input" | ${restore} "$@"\n`
+      await writeFile(join(bin, `${tool}-legacy-restore`), script, { mode: 0o755 })
+    }
+    for (const name of ['ip', 'sh', 'cat']) await symlink(await find(name), join(bin, name))
+    const config = node.config({ host: { rules: 'iptables' } })
+    agent = await node.agent({ config, env: { PATH: bin }, under: ['/usr/bin/env'] })
+    assert.match(agent.output(), /whether we are there or not \(.*Couldn't load match `socket'/)
+    assert.equal(await node.answerer(CLUSTER_IP, 'udp'), 'agent')
+    // It was said and written once: nothing is to be mended.
+    await agent.untilSaid('"event":"rules-set-up"')
+    assert.equal(await agent.metric(/^nodelocal_mcs_host_repairs_total\{what="rules"\} (\d+)/m), 0)
+    await agent.kill()
+    await until(
+      async () => (await node.answerer(CLUSTER_IP, 'udp')) !== 'nobody',
+      5_000,
+      () => 'silence',
+    )
+    assert.equal(await node.answerer(CLUSTER_IP, 'udp'), 'refused')
+    assert.equal((await node.teardown(config)).code, 0)
+  })
+
   /** Of each how many lines of the legacy raw table are left while the agent runs. */
   for (const { rules, jumps } of [
     { rules: 'iptables', jumps: 2 },
@@ -169,13 +200,5 @@ suite('a node that refuses', { skip: skipWithoutNode() }, () => {
     await agent.untilSaid('"event":"not-ready"')
     assert.equal(await exists(), 'no')
     assert.equal(await stopped, 0)
-  })
-
-  test('has a state directory that cannot be used: the start says so and ends with 1', async () => {
-    const file = join(node.directory, 'no-directory')
-    await writeFile(file, '')
-    await chmod(file, 0o600)
-    const config = node.config({ host: { stateDirectory: join(file, 'state') } })
-    await assert.rejects(node.agent({ config }), /cannot start: .*no-directory/)
   })
 })

@@ -130,7 +130,7 @@ for (const { kubeProxy, rules, fallback, backend } of nodes) {
       assert.doesNotMatch(left.replaceAll('nodelocal_dns_fallback', ''), /nodelocal/i)
     })
 
-    test('after SIGKILL a client is refused, or answered by kube-dns where the rules end with the process; a restart takes over again', async () => {
+    test('after SIGKILL Pods go on at kube-dns, at the link-local address with a fallback, and are refused there without one; a restart takes over again', async () => {
       agent = await node.agent(options())
       await agent.kill()
       await until(
@@ -138,9 +138,10 @@ for (const { kubeProxy, rules, fallback, backend } of nodes) {
         5_000,
         () => 'silence',
       )
-      await assertAnswerer(CLUSTER_IPS, endsWithProcess ? 'kube-dns' : 'refused')
+      await assertAnswerer(CLUSTER_IPS, 'kube-dns')
       await assertAnswerer(LINK_LOCALS, hasFallback ? 'kube-dns' : 'refused')
-      if (endsWithProcess) await assertAnswerer(hasFallback ? ADDRESSES : CLUSTER_IPS, 'kube-dns', 'node')
+      await assertAnswerer(CLUSTER_IPS, endsWithProcess ? 'kube-dns' : 'refused', 'node')
+      await assertAnswerer(LINK_LOCALS, hasFallback ? 'kube-dns' : 'refused', 'node')
       agent = await node.agent(options())
       await assertAnswerer(ADDRESSES, 'agent')
     })
