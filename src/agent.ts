@@ -184,7 +184,9 @@ class Agent implements RunningAgent {
       // The addresses must exist before anybody can listen on them.
       { name: 'interface', run: () => presence.host.untilInterface(() => this.#isOver()) },
       { name: 'http on the interface', run: () => this.#http.open('on the interface') },
-      // Beside another agent nobody is helped by one who knows less.
+      // The kernel gives us some of the queries from the moment on when we listen: while another agent answers them, one who
+      // knows less helps nobody.
+      { name: 'turn', run: () => presence.whileOthersAnswer(() => this.#zone.state === 'unsynced') },
       {
         name: 'zone',
         run: () => (presence.hasOthers ? this.#untilZoneIsKnown() : untilLocalSourceIsRead(this.#config, this.#zone)),
@@ -234,7 +236,7 @@ class Agent implements RunningAgent {
       { name: 'keepalive', run: () => void (this.#areConnectionsToEnd = !hasSuccessor) },
       {
         name: 'steering',
-        run: () => (hasSuccessor ? this.#listeners.steerAway(presence.instance, this.#log) : undefined),
+        run: () => (hasSuccessor ? this.#listeners.steerAway(presence, this.#log) : undefined),
       },
       // Connections that stay open would lose what is under way when they are ended.
       {

@@ -48,6 +48,9 @@ const RETRY_MS_MAX = 10_000
 
 type Thing = 'interface' | 'rules' | 'fallback'
 
+/** What the node may refuse us. */
+type Wanted = Thing | 'state directory'
+
 export class HostSetup {
   readonly #config: Config
   readonly #parts: HostSetupParts
@@ -59,7 +62,7 @@ export class HostSetup {
   readonly #repairs: Record<Thing, number> = { interface: 0, rules: 0, fallback: 0 }
   readonly #errors: Record<string, number> = {}
   /** What was last said of each, so that an error that stays is said once. */
-  readonly #said: Record<Thing, string> = { interface: '', rules: '', fallback: '' }
+  readonly #said: Record<Wanted, string> = { interface: '', rules: '', fallback: '', 'state directory': '' }
   #rules: Rules | undefined
   #repair: NodeJS.Timeout | undefined
   /** Everything that changes the node goes through here, one after another. */
@@ -284,11 +287,16 @@ export class HostSetup {
     })
   }
 
-  #fail(thing: Thing, { type, text }: SetupProblem): void {
+  /** Of the directory that others look after. */
+  stateDirectoryFailed(text: string): void {
+    this.#fail('state directory', { type: 'state_directory', text })
+  }
+
+  #fail(what: Wanted, { type, text }: SetupProblem): void {
     this.#errors[type] = (this.#errors[type] ?? 0) + 1
-    if (this.#said[thing] === text) return
-    this.#said[thing] = text
-    this.#parts.log.error('setup-failed', { what: thing, errortype: type satisfies SetupErrorType, error: text })
+    if (this.#said[what] === text) return
+    this.#said[what] = text
+    this.#parts.log.error('setup-failed', { what, errortype: type satisfies SetupErrorType, error: text })
   }
 
   async #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {

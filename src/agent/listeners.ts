@@ -32,6 +32,15 @@ const HAND_OVER_PAUSE_MS = 2
 /** Connections taken in one turn of the event loop; the rest in the next. */
 const TAKE_OVER_MAX = 256
 
+/** Agents that may share a port at once: one that comes, and some that leave. */
+const PLACES_MAX = 6
+
+/** Who leaves, and who goes on. */
+export interface Steering {
+  readonly instance: string
+  readonly successor: string | undefined
+}
+
 /** Milliseconds for the query that shows where connections are led. */
 const STEERED_QUERY_MS = 500
 
@@ -91,13 +100,13 @@ export class Listeners {
    * Leads what comes next to the sockets of another agent; what is queued here stays and is answered here. Where that cannot be
    * done it is said: then what arrives between our last look at a queue and its end is lost.
    */
-  async steerAway(instance: string, log: Log): Promise<void> {
+  async steerAway({ instance, successor }: Steering, log: Log): Promise<void> {
     for (const { transport, listener } of this.#open) {
       const { address, port } = listener
       try {
         if (address === '0.0.0.0' || address === '::') throw new Error('a wildcard address is not steered')
         if (transport === 'udp') for (const each of listener.descriptors) takeNothingNew(each, address, port)
-        else await steerConnections(listener, instance)
+        else await steerConnections(listener, instance, successor)
       } catch (error) {
         log.warn('steering-failed', { transport, address, error: textOf(error) })
       }
@@ -194,16 +203,16 @@ export class Listeners {
   }
 }
 
-/** Of the first two places at least one is not ours; which, a query to ourselves tells. */
-async function steerConnections(listener: Listener, instance: string): Promise<void> {
+/** Whose socket is in which place, a query to ourselves tells. */
+async function steerConnections(listener: Listener, instance: string, successor: string | undefined): Promise<void> {
   const [descriptor] = listener.descriptors
   if (descriptor === undefined) throw new Error('the listening socket has no descriptor')
   const target = { transport: 'tcp', address: listener.address, port: listener.port } as const
-  for (const place of [0, 1]) {
+  for (let place = 0; place < PLACES_MAX; place++) {
     leadConnectionsTo(place, descriptor)
     const answer = await askOurselves(target, instance, STEERED_QUERY_MS)
-    if (answer.kind === 'not-ours') return
+    if (answer.kind === 'not-ours' && answer.author === successor) return
   }
   spreadConnections(descriptor)
-  throw new Error('new connections come to us wherever they are led')
+  throw new Error('new connections come to the successor from no place')
 }

@@ -7,10 +7,10 @@
 
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config/config.ts'
-import { Instances, type OtherInstance } from '../host/instances.ts'
+import type { OtherInstance } from '../host/instances.ts'
 import type { ClientEnd } from '../host/rules.ts'
 import { LifeSign } from '../observe/life-sign.ts'
 import type { Log } from '../observe/log.ts'
@@ -21,6 +21,7 @@ import { textOf } from './error-text.ts'
 import { HostSetup } from './host-setup.ts'
 import type { ListeningOn } from './listeners.ts'
 import { liveness } from './liveness.ts'
+import { Neighbours } from './neighbours.ts'
 import { addressesWithFallback } from './own-addresses.ts'
 import { askOurselves, type OwnTarget } from './own-query.ts'
 import { startWatchdog, type Watchdog } from './watchdog.ts'
@@ -52,6 +53,10 @@ const OWN_QUERIES_UNLED_MS = 200
 /** Milliseconds between two looks at others, while we wait for one. */
 const OTHERS_LOOK_MS = 100
 
+/** Milliseconds between two looks at whether we know enough to answer, and of them between two looks at who else answers. */
+const TURN_LOOK_MS = 20
+const TURN_OTHERS_LOOK_MS = 500
+
 /** Looks at another one that would remove, before it is left to him. */
 const YIELDING_LOOKS = 5
 
@@ -74,12 +79,9 @@ export class Presence {
   readonly host: HostSetup
   /** Of the watchdog's queries. */
   readonly ownQueries = new OwnQueryCounters()
-  /** Where we take the connections of a predecessor; undefined where there can be none. */
-  connectionsPath: string | undefined
   readonly #config: Config
   readonly #parts: PresenceParts
-  #instances: Instances | undefined
-  #others: readonly OtherInstance[] = []
+  readonly #neighbours: Neighbours
   #watchdog: Watchdog | undefined
   readonly #lifeSign = new LifeSign()
   #lifeSignTimer: NodeJS.Timeout | undefined
@@ -94,6 +96,13 @@ export class Presence {
     this.#config = config
     this.#parts = parts
     this.host = new HostSetup(config, { log: parts.log, instance: this.instance, wait: sleep })
+    this.#neighbours = new Neighbours({
+      directory: config.host.stateDirectory,
+      instance: this.instance,
+      lookSeconds: config.host.repairSeconds,
+      log: parts.log,
+      onRefused: (text) => this.host.stateDirectoryFailed(text),
+    })
   }
 
   /** Whether another agent of this node may share our sockets. */
@@ -101,17 +110,23 @@ export class Presence {
     return this.#config.host.stateDirectory !== null
   }
 
-  /** Where the successor takes connections; undefined without one. */
+  /** Who goes on in our place; undefined without one. */
+  get successor(): string | undefined {
+    return this.#neighbours.successor
+  }
+
+  /** Where he takes connections. */
   get successorsPath(): string | undefined {
-    const { stateDirectory } = this.#config.host
-    const successor = this.#others.find(({ phase }) => phase === 'ready')
-    return successor === undefined || stateDirectory === null
-      ? undefined
-      : connectionsPath(stateDirectory, successor.id)
+    return this.#neighbours.connectionsPath(this.successor)
+  }
+
+  /** Where we take the connections of a predecessor; undefined where there can be none. */
+  get connectionsPath(): string | undefined {
+    return this.#neighbours.connectionsPath(this.instance)
   }
 
   get hasOthers(): boolean {
-    return this.#others.length > 0
+    return this.#neighbours.others.length > 0
   }
 
   /** What must hold besides the zone: the rules are there and our own queries came back. */
@@ -124,20 +139,32 @@ export class Presence {
   }
 
   async join(): Promise<void> {
-    const { stateDirectory } = this.#config.host
     // One that was killed left it behind, and a probe would believe it.
     const { readyFile } = this.#config.health
     if (readyFile !== null) rmSync(readyFile, { force: true })
-    if (stateDirectory === null) return
-    this.connectionsPath = connectionsPath(stateDirectory, this.instance)
-    this.#instances = await Instances.join(stateDirectory, this.instance)
-    await this.#lookForOthers()
-    this.#parts.log.info('instance-joined', { instance: this.instance, others: this.#others })
+    await this.#neighbours.join()
     // Whoever is taking the interface away would take it from us.
     const endMs = nowMs() + REMOVING_MS
-    while (this.#others.some(({ phase }) => phase === 'removing') && nowMs() < endMs && !this.#parts.isOver()) {
+    while (this.#isThere('removing') && nowMs() < endMs && !this.#parts.isOver()) {
       await sleep(OTHERS_LOOK_MS)
-      await this.#lookForOthers()
+      await this.#neighbours.look()
+    }
+  }
+
+  /**
+   * Waits for as long as we know too little and another agent of this node answers; for hours, if need be. Who tells nothing of
+   * himself is not waited for: he may stand still.
+   */
+  async whileOthersAnswer(knowsTooLittle: () => boolean): Promise<void> {
+    const { log, isOver } = this.#parts
+    let isSaid = false
+    for (let lookMs = nowMs(); knowsTooLittle() && !isOver(); await sleep(TURN_LOOK_MS)) {
+      if (isSaid && nowMs() < lookMs) continue
+      await this.#neighbours.look()
+      if (!this.#isThere('ready', 'leaving')) return
+      if (!isSaid) log.info('waits-beside-others', { others: this.#neighbours.others })
+      isSaid = true
+      lookMs = nowMs() + TURN_OTHERS_LOOK_MS
     }
   }
 
@@ -189,7 +216,7 @@ export class Presence {
   /** Writes the rules, and takes them back when queries led by them do not come to us. */
   async leadQueriesHere(): Promise<boolean> {
     if (!this.host.hasRules) return true
-    const others = new Set(this.#others.map(({ id }) => id))
+    const others = new Set(this.#neighbours.others.map(({ id }) => id))
     if (!(await this.host.ensureRules((id) => others.has(id)))) return false
     const silent = await this.#silentTargets(OWN_QUERIES_MS)
     if (silent.length === 0 || !this.host.hasRules || this.#parts.isOver()) return true
@@ -223,7 +250,8 @@ export class Presence {
     this.#isLeaving = true
     clearTimeout(this.#readinessLook)
     if (this.#isToldReady) this.#tell(false)
-    if (this.#instances !== undefined) this.#instances.phase = 'leaving'
+    this.#neighbours.tell('leaving')
+    this.#neighbours.keepJoinedNoMore()
     const { handoverMs, lingerMs, drainMs } = this.#config.shutdown
     this.#watchdog?.stopBy(handoverMs + lingerMs + drainMs + STOP_GRACE_MS)
   }
@@ -232,9 +260,9 @@ export class Presence {
   async untilSuccessor(): Promise<boolean> {
     const endMs = nowMs() + this.#config.shutdown.handoverMs
     for (;;) {
-      await this.#lookForOthers()
-      if (this.#others.some(({ phase }) => phase === 'ready')) return true
-      if (!this.#others.some(({ phase }) => phase === 'starting') || nowMs() > endMs) return false
+      await this.#neighbours.look()
+      if (this.successor !== undefined) return true
+      if (!this.#isThere('starting') || nowMs() > endMs) return false
       await sleep(OTHERS_LOOK_MS)
     }
   }
@@ -248,16 +276,16 @@ export class Presence {
   /** What is ours alone goes; what another agent uses stays. */
   async cleanUp(): Promise<void> {
     this.host.leave()
-    if (this.#instances !== undefined) this.#instances.phase = 'removing'
+    this.#neighbours.tell('removing')
     if (await this.#isLast()) {
       await this.host.removeRules()
       await this.host.removeInterface()
     } else {
-      if (this.#instances !== undefined) this.#instances.phase = 'left'
+      this.#neighbours.tell('left')
       await this.host.removeOwnRules()
-      this.#parts.log.info('interface-left', { others: this.#others })
+      this.#parts.log.info('interface-left', { others: this.#neighbours.others })
     }
-    await this.#instances?.leave()
+    await this.#neighbours.leave()
   }
 
   endWatchdog(): void {
@@ -272,8 +300,9 @@ export class Presence {
   async #isLast(): Promise<boolean> {
     const endMs = nowMs() + REMOVING_MS
     for (let yielded = 0; ; ) {
-      await this.#lookForOthers()
-      const staying = this.#others.filter(({ phase }) => phase !== 'left')
+      // Whom nobody sees cannot tell others to wait, and who cannot look does not know whose it is.
+      if (!this.#neighbours.isSeen || !(await this.#neighbours.look())) return false
+      const staying = this.#neighbours.others.filter(({ phase }) => phase !== 'left')
       if (staying.length === 0) return true
       if (staying.some(({ phase }) => phase !== 'removing') || nowMs() > endMs) return false
       if (staying.some(({ id }) => id < this.instance) && ++yielded === YIELDING_LOOKS) return false
@@ -281,9 +310,8 @@ export class Presence {
     }
   }
 
-  async #lookForOthers(): Promise<void> {
-    if (this.#instances === undefined) return
-    this.#others = await this.#instances.others()
+  #isThere(...phases: readonly OtherInstance['phase'][]): boolean {
+    return this.#neighbours.others.some(({ phase }) => phases.includes(phase))
   }
 
   /** Those over which nobody answered, or somebody who is none of us. */
@@ -325,7 +353,7 @@ export class Presence {
   #tell(isReady: boolean): void {
     this.#isToldReady = isReady
     this.#parts.log.info(isReady ? 'ready' : 'not-ready', {})
-    if (this.#instances !== undefined) this.#instances.phase = isReady ? 'ready' : 'starting'
+    this.#neighbours.tell(isReady ? 'ready' : 'starting')
     const { readyFile } = this.#config.health
     if (readyFile === null) return
     try {
@@ -341,9 +369,4 @@ export class Presence {
       this.#isToldReady = !isReady
     }
   }
-}
-
-/** Beside the socket by which the agent is seen. */
-function connectionsPath(directory: string, instance: string): string {
-  return join(directory, `${instance}.connections`)
 }

@@ -9,6 +9,7 @@
  */
 
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
@@ -52,25 +53,30 @@ export class Instances {
     })
   }
 
-  /** Makes this process seen by the others. Rejects where the directory cannot be used. */
-  static async join(directory: string, id: string): Promise<Instances> {
+  /** Makes this process seen by the others, as far as it is. Rejects where the directory cannot be used. */
+  static async join(directory: string, id: string, phase: Phase = 'starting'): Promise<Instances> {
     await mkdir(directory, { recursive: true, mode: 0o755 })
     const path = socketPath(directory, id)
     if (Buffer.byteLength(path) > SOCKET_PATH_OCTETS_MAX) throw new Error(`${path} is too long for a Unix socket`)
     const instances = new Instances(directory, id)
+    instances.#phase = phase
     instances.#server.listen(path)
     await once(instances.#server, 'listening')
     instances.#server.unref()
     return instances
   }
 
+  get phase(): Phase {
+    return this.#phase
+  }
+
   set phase(phase: Phase) {
     this.#phase = phase
   }
 
-  /** Those that live. Removes the names of those that do not. */
-  async others(): Promise<OtherInstance[]> {
-    return (await instancesIn(this.#directory)).filter(({ id }) => id !== this.id)
+  /** Whether others find us: somebody may have emptied the directory. */
+  get isFound(): boolean {
+    return existsSync(socketPath(this.#directory, this.id))
   }
 
   /** Idempotent. */
@@ -83,8 +89,8 @@ export class Instances {
   }
 }
 
-/** The instances that live; none where the directory does not exist. */
-export async function instancesIn(directory: string): Promise<OtherInstance[]> {
+/** The instances that live, but for `except`; none where the directory does not exist. Removes the names of those that do not live. */
+export async function instancesIn(directory: string, except?: string): Promise<OtherInstance[]> {
   let names: string[]
   try {
     names = await readdir(directory)
@@ -93,7 +99,7 @@ export async function instancesIn(directory: string): Promise<OtherInstance[]> {
     throw error
   }
   const ids = names.filter((name) => name.endsWith(SUFFIX)).map((name) => name.slice(0, -SUFFIX.length))
-  const found = await Promise.all(ids.map((id) => ask(directory, id)))
+  const found = await Promise.all(ids.filter((id) => id !== except).map((id) => ask(directory, id)))
   return found.filter((instance) => instance !== undefined)
 }
 

@@ -2,8 +2,14 @@
 
 import type { Execution } from './execute.ts'
 
-/** As NodeLocal DNSCache labels them, and one for nft. */
-export type SetupErrorType = 'iptables' | 'iptables_lock' | 'nftables' | 'interface_add' | 'interface_check'
+/** As NodeLocal DNSCache labels them, and two of ours. */
+export type SetupErrorType =
+  | 'iptables'
+  | 'iptables_lock'
+  | 'nftables'
+  | 'interface_add'
+  | 'interface_check'
+  | 'state_directory'
 
 export interface SetupProblem {
   readonly type: SetupErrorType

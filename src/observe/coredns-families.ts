@@ -29,7 +29,15 @@ const VIEW = ''
 const CACHE_LABELS = { server: '', zones: '.', view: VIEW }
 
 /** What can go wrong in setting up the node, as NodeLocal DNSCache counts it; alerts expect zeros. */
-const SETUP_ERROR_TYPES = ['iptables', 'iptables_lock', 'interface_add', 'interface_check', 'configmap', 'nftables']
+const SETUP_ERROR_TYPES = [
+  'iptables',
+  'iptables_lock',
+  'interface_add',
+  'interface_check',
+  'configmap',
+  'nftables',
+  'state_directory',
+]
 
 const PROXY = 'forward'
 

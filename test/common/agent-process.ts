@@ -31,13 +31,15 @@ export interface AgentProcess {
 export interface AgentProgram {
   readonly main?: string
   readonly runtimeOptions?: readonly string[]
+  /** What it says when the test goes on; `started` when left out. Before that its DNS port is not known. */
+  readonly startedBy?: RegExp
 }
 
 /** Ports are chosen by the system; `config` may be anything else. The configuration file is `config.yaml` in a directory of its own. */
 export async function startAgentProcess(
   config: object,
   directory?: string,
-  { main = MAIN, runtimeOptions = [] }: AgentProgram = {},
+  { main = MAIN, runtimeOptions = [], startedBy }: AgentProgram = {},
 ): Promise<AgentProcess> {
   const home = directory ?? (await mkdtemp(join(tmpdir(), 'nodelocal-mcs-')))
   const whole = {
@@ -55,26 +57,26 @@ export async function startAgentProcess(
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
   const httpPort = (what: string) => new RegExp(`"${what}","address":"[^"]*","port":(\\d+)`).exec(output)?.[1]
-  const isStarted = () => output.includes('"event":"started"') || output.includes('"msg":"started"')
-  await until(
-    () => isStarted() || child.exitCode !== null,
-    START_MS,
-    () => output,
-  )
-  const port = Number(/listening on udp \S+ port (\d+)/.exec(output)?.[1])
-  await until(
-    () => /listening on tcp/.test(output) || child.exitCode !== null,
-    START_MS,
-    () => output,
-  )
-  const listeningPort = Number.isNaN(port) ? Number(/listening on udp \S+ port (\d+)/.exec(output)?.[1]) : port
+  for (const said of [
+    startedBy ?? /"(event|msg)":"started"/,
+    ...(startedBy === undefined ? [/listening on tcp/] : []),
+  ]) {
+    await until(
+      () => said.test(output) || child.exitCode !== null,
+      START_MS,
+      () => output,
+    )
+  }
+  const listeningPort = Number(/listening on udp \S+ port (\d+)/.exec(output)?.[1])
   if (child.exitCode !== null) throw new Error(`the agent ended with ${child.exitCode}:\n${output}`)
   return {
     directory: home,
     port: listeningPort,
     process: child,
     output: () => output,
-    healthAddress: `127.0.0.1:${httpPort('health')}`,
+    get healthAddress() {
+      return `127.0.0.1:${httpPort('health')}`
+    },
     metrics: async () => await (await fetch(`http://127.0.0.1:${httpPort('metrics')}/metrics`)).text(),
     health: async (path, method = 'GET') => {
       const response = await fetch(`http://127.0.0.1:${httpPort('health')}${path}`, { method })
@@ -82,7 +84,7 @@ export async function startAgentProcess(
     },
     writeConfig: (next) => writeFile(configPath, stringify({ ...whole, ...next })),
     stop: async () => {
-      if (child.exitCode === null) {
+      if (child.exitCode === null && child.signalCode === null) {
         child.kill('SIGTERM')
         const killer = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
         await once(child, 'exit')

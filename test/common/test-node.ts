@@ -121,6 +121,11 @@ export class TestNode {
     return await this.in(where, 'sh', '-ec', script)
   }
 
+  /** Runs a script in no namespace of the node: what an administrator does to files. */
+  async outside(script: string): Promise<void> {
+    await run('sh', ['-ec', script])
+  }
+
   get stateDirectory(): string {
     return join(this.directory, 'state')
   }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -20,11 +20,11 @@ suite('instances', () => {
   test('see each other and how far they are, but not themselves', async (t) => {
     const path = await directory(t)
     const [a, b] = [await Instances.join(path, 'a'), await Instances.join(path, 'b')]
-    assert.deepEqual(await a.others(), [{ id: 'b', phase: 'starting' }])
+    assert.deepEqual(await instancesIn(path, 'a'), [{ id: 'b', phase: 'starting' }])
     b.phase = 'ready'
-    assert.deepEqual(await a.others(), [{ id: 'b', phase: 'ready' }])
+    assert.deepEqual(await instancesIn(path, 'a'), [{ id: 'b', phase: 'ready' }])
     await a.leave()
-    assert.deepEqual(await b.others(), [])
+    assert.deepEqual(await instancesIn(path, 'b'), [])
     await b.leave()
     await b.leave()
     assert.deepEqual(await readdir(path), [])
@@ -47,6 +47,34 @@ suite('instances', () => {
     assert.deepEqual(await readdir(path), ['dead.connections', 'dead.instance'])
     assert.deepEqual(await instancesIn(path), [])
     assert.deepEqual(await readdir(path), [])
+  })
+
+  test('see nobody in what was left by whom nobody knows: a socket of another boot, a file, a directory, a link that leads nowhere', async (t) => {
+    const path = await directory(t)
+    await writeFile(join(path, 'file.instance'), '4711\n')
+    await mkdir(join(path, 'directory.instance'))
+    await symlink('/nonexistent', join(path, 'link.instance'))
+    await writeFile(join(path, 'stranger'), '')
+    // As after a reboot: the name is there, and nobody has it bound.
+    const server = createServer().listen(join(path, 'bound.instance'))
+    await once(server, 'listening')
+    await rename(join(path, 'bound.instance'), join(path, 'boot.instance'))
+    server.close()
+    assert.deepEqual(await instancesIn(path), [])
+    // A directory cannot be taken away as a name is, and harms nobody.
+    assert.deepEqual(await readdir(path), ['directory.instance', 'stranger'])
+    const ours = await Instances.join(path, 'ours')
+    assert.deepEqual(await instancesIn(path, 'ours'), [])
+    await ours.leave()
+  })
+
+  test('say whether they are found, and are not once their name is gone', async (t) => {
+    const path = await directory(t)
+    const ours = await Instances.join(path, 'ours')
+    assert.equal(ours.isFound, true)
+    await rm(join(path, 'ours.instance'))
+    assert.equal(ours.isFound, false)
+    await ours.leave()
   })
 
   for (const { promise, says } of [

@@ -51,7 +51,7 @@ suite('metrics', () => {
         .get('coredns_nodecache_setup_errors_total')!
         .samples.get('coredns_nodecache_setup_errors_total')!
         .map(({ labels }) => labels['errortype']),
-      ['iptables', 'iptables_lock', 'interface_add', 'interface_check', 'configmap', 'nftables'],
+      ['iptables', 'iptables_lock', 'interface_add', 'interface_check', 'configmap', 'nftables', 'state_directory'],
     )
   })
 

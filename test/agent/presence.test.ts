@@ -1,0 +1,104 @@
+/** Who waits for whom, of several agents of a node. */
+
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, type TestContext, test } from 'node:test'
+import { Presence } from '../../src/agent/presence.ts'
+import { configFromText } from '../../src/config/config.ts'
+import { Instances } from '../../src/host/instances.ts'
+import { createLog } from '../../src/observe/log.ts'
+import { until } from '../common/until.ts'
+
+interface Waiting {
+  readonly directory: string
+  /** What it logged. */
+  said(): string
+  knowsEnough(): void
+  isToStop(): void
+  /** Resolves when it goes on. */
+  goesOn(): Promise<void>
+  readonly isWaiting: boolean
+}
+
+async function waitingIn(t: TestContext): Promise<Waiting> {
+  const directory = await mkdtemp(join(tmpdir(), 'nlm-'))
+  t.after(() => rm(directory, { recursive: true, force: true }))
+  const loaded = configFromText(`host: { stateDirectory: ${directory} }`, 'c.yaml')
+  if (loaded.kind !== 'config') throw new Error(JSON.stringify(loaded))
+  const lines: string[] = []
+  let [knowsTooLittle, isOver, isWaiting] = [true, false, false]
+  const presence = new Presence(loaded.config, {
+    log: createLog('info', { write: (line) => void lines.push(line) }),
+    listening: () => [],
+    conditions: () => [],
+    isOver: () => isOver,
+    datagramsAnswered: () => 0,
+    workers: () => [],
+    replaceWorker() {},
+  })
+  return {
+    directory,
+    said: () => lines.join(''),
+    knowsEnough: () => (knowsTooLittle = false),
+    isToStop: () => (isOver = true),
+    async goesOn() {
+      await presence.join()
+      t.after(() => presence.cleanUp())
+      isWaiting = true
+      await presence.whileOthersAnswer(() => knowsTooLittle)
+      isWaiting = false
+    },
+    get isWaiting() {
+      return isWaiting
+    },
+  }
+}
+
+suite('an agent that does not know the zone yet', () => {
+  for (const { promise, end } of [
+    { promise: 'until it knows enough', end: (waiting: Waiting) => waiting.knowsEnough() },
+    { promise: 'until it is told to stop', end: (waiting: Waiting) => waiting.isToStop() },
+    { promise: 'until that one is gone', end: (_: Waiting, other: Instances) => other.leave() },
+    {
+      promise: 'until that one has left the rest to others',
+      end: (_: Waiting, other: Instances) => void (other.phase = 'left'),
+    },
+  ] as const) {
+    test(`waits while another answers, ${promise}`, async (t) => {
+      const waiting = await waitingIn(t)
+      const other = await Instances.join(waiting.directory, 'other')
+      t.after(() => other.leave())
+      other.phase = 'ready'
+      const gone = waiting.goesOn()
+      await until(() => waiting.said().includes('waits-beside-others'))
+      // One that was told to stop still answers.
+      other.phase = 'leaving'
+      assert.equal(waiting.isWaiting, true)
+      await end(waiting, other)
+      await gone
+      assert.equal(waiting.said().split('waits-beside-others').length, 2)
+    })
+  }
+
+  test('waits for nobody who is not ready himself, or tells nothing of himself', async (t) => {
+    const waiting = await waitingIn(t)
+    const starting = await Instances.join(waiting.directory, 'starting')
+    t.after(() => starting.leave())
+    // As one whose event loop stands still: the kernel accepts for it.
+    const still = createServer((socket) => void socket.on('error', () => socket.destroy()))
+    await new Promise<void>((listening) => still.listen(join(waiting.directory, 'still.instance'), listening))
+    t.after(() => still.close())
+    await waiting.goesOn()
+    assert.match(waiting.said(), /"phase":"unknown"/)
+    assert.doesNotMatch(waiting.said(), /waits-beside-others/)
+  })
+
+  test('waits for nobody where it is alone', async (t) => {
+    const waiting = await waitingIn(t)
+    await waiting.goesOn()
+    assert.doesNotMatch(waiting.said(), /waits-beside-others/)
+  })
+})
