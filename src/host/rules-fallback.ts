@@ -108,6 +108,11 @@ function scriptOf({ addresses, clusterIps, port }: FallbackOptions): string {
     const remember = `update @${clients} { ${ip} saddr . meta l4proto . th sport }`
     return `${ip} daddr ${ours} ${ports('dport')} ${remember} ${ip} daddr set ${clusterIp}`
   })
+  // A client's port that asks the ClusterIP itself now is no longer one that asked us: it would not know the answer for its own.
+  const forget = led.map(
+    ({ ip, clients, clusterIp }) =>
+      `${ip} daddr ${clusterIp} ${ports('dport')} delete @${clients} { ${ip} saddr . meta l4proto . th sport }`,
+  )
   const back = led.map(({ ip, clients, ours, clusterIp }) => {
     const isRemembered = `${ip} daddr . meta l4proto . th dport @${clients}`
     return `${ip} saddr ${clusterIp} ${ports('sport')} ${isRemembered} ${ip} saddr set ${ours}`
@@ -122,8 +127,13 @@ function scriptOf({ addresses, clusterIps, port }: FallbackOptions): string {
       ({ family, clients }) =>
         `add set ${FALLBACK_TABLE} ${clients} { type ${TYPES[family]} . inet_proto . inet_service; size ${REMEMBERED_MAX}; flags dynamic,timeout; timeout ${REMEMBERED_SECONDS}s; }`,
     ),
-    chain('prerouting', `type filter hook prerouting priority ${BEFORE_TRACKING}`, [untracked, ...away]),
-    chain('output', `type route hook output priority ${BEFORE_TRACKING}`, [untracked, ...ourselves, ...away]),
+    chain('prerouting', `type filter hook prerouting priority ${BEFORE_TRACKING}`, [untracked, ...forget, ...away]),
+    chain('output', `type route hook output priority ${BEFORE_TRACKING}`, [
+      untracked,
+      ...forget,
+      ...ourselves,
+      ...away,
+    ]),
     chain('source', `type nat hook postrouting priority ${SOURCE}`, masquerade),
     chain('postrouting', `type filter hook postrouting priority ${BEHIND_NAT}`, [untracked, ...back]),
     chain('input', `type filter hook input priority ${BEHIND_NAT}`, [untracked, ...back]),

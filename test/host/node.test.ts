@@ -5,8 +5,10 @@ import { after, before, suite, test } from 'node:test'
 import { until } from '../common/agent-process.ts'
 import {
   type Answerer,
+  CLUSTER_ANSWER,
   CLUSTER_IP,
   CLUSTER_IP_V6,
+  CLUSTER_NAME,
   INTERFACE,
   type KubeProxy,
   LINK_LOCAL,
@@ -61,6 +63,22 @@ for (const { kubeProxy, rules, fallback, backend } of nodes) {
       )
       const expected = asked.map(({ address, transport }) => `${transport} ${address} ${wanted}`)
       assert.deepEqual(answers, expected, `from the ${where}\n${answers.join('\n')}\n${agent?.output()}`)
+    }
+
+    /** One port of a client asks the link-local address and the ClusterIP in turn: each answer comes from whom it asked. */
+    const assertOwnAnswers = async () => {
+      for (const where of ['pod', 'node'] as const) {
+        for (const [address, source] of [
+          [LINK_LOCAL, '0.0.0.0#40053'],
+          [CLUSTER_IP, '0.0.0.0#40053'],
+          [LINK_LOCAL, '0.0.0.0#40053'],
+          [LINK_LOCAL_V6, '::#40053'],
+          [CLUSTER_IP_V6, '::#40053'],
+        ] as const) {
+          const args = [`@${address}`, '-b', source, '+tries=1', '+time=2', '+short', CLUSTER_NAME, 'A']
+          assert.equal((await node.in(where, 'dig', ...args)).trim(), CLUSTER_ANSWER, `${where} ${address}`)
+        }
+      }
     }
 
     before(async () => {
@@ -125,6 +143,7 @@ for (const { kubeProxy, rules, fallback, backend } of nodes) {
       await assertAnswerer(CLUSTER_IPS, 'kube-dns')
       await assertAnswerer(LINK_LOCALS, hasFallback ? 'kube-dns' : 'nobody')
       if (hasFallback) await assertAnswerer(ADDRESSES, 'kube-dns', 'node')
+      if (hasFallback) await assertOwnAnswers()
       const left = await node.leftBehind()
       assert.equal(/table inet nodelocal_dns_fallback/.test(left), hasFallback)
       assert.doesNotMatch(left.replaceAll('nodelocal_dns_fallback', ''), /nodelocal/i)
