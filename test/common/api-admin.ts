@@ -22,6 +22,34 @@ interface Reply {
   readonly text: string
 }
 
+/** The API server said no. */
+export class ApiRefusal extends Error {
+  readonly status: number
+  /** Its own words: of a Status its message. */
+  readonly reason: string
+
+  constructor(what: string, { status, text }: Reply) {
+    super(`${what}: ${status} ${text}`)
+    this.status = status
+    this.reason = messageOf(text)
+  }
+
+  /** Whether it is what the object says that was refused, by validation or by the schema; the latter is a 500 of server-side apply. */
+  get isOfContent(): boolean {
+    return (
+      this.status === 422 || this.status === 400 || (this.status === 500 && this.reason.includes('typed patch object'))
+    )
+  }
+}
+
+function messageOf(text: string): string {
+  try {
+    return (JSON.parse(text) as { message?: string }).message ?? text
+  } catch {
+    return text
+  }
+}
+
 export class ApiAdmin {
   readonly url: string
   readonly certificatePath: string
@@ -132,9 +160,9 @@ export class ApiAdmin {
   }
 
   async #do(method: string, path: string, body?: object): Promise<string> {
-    const { status, text } = await this.#send(method, path, body)
-    if (status < 200 || status > 299) throw new Error(`${method} ${path}: ${status} ${text}`)
-    return text
+    const reply = await this.#send(method, path, body)
+    if (reply.status < 200 || reply.status > 299) throw new ApiRefusal(`${method} ${path}`, reply)
+    return reply.text
   }
 
   async #send(method: string, path: string, body?: object): Promise<Reply> {
