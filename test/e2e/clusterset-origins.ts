@@ -119,7 +119,7 @@ async function admittedOf(
       admitted.push(object)
     } catch (failure) {
       if (!(failure instanceof ApiRefusal) || !failure.isOfContent) throw failure
-      refused.push({ object, why: failure.reason })
+      refused.push({ object, why: failure.reason.replaceAll(/\s+/g, ' ') })
     }
   }
   return { admitted, refused }

@@ -11,9 +11,10 @@ import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { stringify } from 'yaml'
 import { type AgentProcess, startAgentProcess, until } from '../common/agent-process.ts'
-import type { KubernetesObject } from '../common/api-under-test.ts'
+import type { ApiUnderTest, KubernetesObject } from '../common/api-under-test.ts'
 import { askTcp, askUdp } from '../common/ask.ts'
-import { type FakeApiServer, startFakeApiServer } from '../common/fake-api-server.ts'
+import { startFakeApiServer } from '../common/fake-api-server.ts'
+import { realApiServerFolder, startRealApiServer } from '../common/real-api-server.ts'
 import { startUpstream, type TestUpstream } from '../common/upstream.ts'
 import { parseVectors, responseFromBytes, type VectorResponse } from '../common/vectors.ts'
 import { queryBytes } from '../common/zone-server.ts'
@@ -54,6 +55,12 @@ const SLICE = {
   ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
   endpoints: Array.from({ length: MANY }, (_, i) => ({ addresses: [`10.1.${i >> 4}.${i & 15}`] })),
 } satisfies KubernetesObject
+
+const realFolder = realApiServerFolder()
+const APIS: readonly { what: string; start(): Promise<ApiUnderTest> }[] = [
+  { what: 'the in-repo API server', start: () => startFakeApiServer() },
+  ...(realFolder === undefined ? [] : [{ what: 'a real API server', start: () => startRealApiServer(realFolder) }]),
+]
 
 const rowsHere = new Set<number>()
 
@@ -131,50 +138,52 @@ suite('rows of the answer rules that are in no table', () => {
   })
 })
 
-suite('rows of the answer rules about the API', () => {
-  let api: FakeApiServer | undefined
-  let agent: AgentProcess
+for (const { what, start } of APIS) {
+  suite(`rows of the answer rules about ${what}`, () => {
+    let api: ApiUnderTest | undefined
+    let agent: AgentProcess
 
-  before(async () => {
-    api = await startFakeApiServer()
-    await api.applyMany([...IMPORTS, SLICE])
-    const kubernetes = { kubeconfig: await api.kubeconfig() }
-    agent = await startAgentProcess({ clusterset: { source: 'kubernetes', kubernetes }, forward: [] })
-    await isSaid('nodelocal_mcs_zone_state{state="synced"} 1')
-  })
-  after(async () => {
-    await agent?.stop()
-    await api?.stop()
-  })
-  const isSaid = (line: string): Promise<void> =>
-    until(
-      async () => (await agent.metrics()).includes(line),
-      20_000,
-      () => agent.output(),
-    )
+    before(async () => {
+      api = await start()
+      await api.applyMany([...IMPORTS, SLICE])
+      const kubernetes = { kubeconfig: await api.kubeconfig() }
+      agent = await startAgentProcess({ clusterset: { source: 'kubernetes', kubernetes }, forward: [] })
+      await isSaid('nodelocal_mcs_zone_state{state="synced"} 1')
+    })
+    after(async () => {
+      await agent?.stop()
+      await api?.stop()
+    })
+    const isSaid = (line: string): Promise<void> =>
+      until(
+        async () => (await agent.metrics()).includes(line),
+        20_000,
+        () => agent.output(),
+      )
 
-  row(46, 'the last state is answered when the API is lost, and its age is told', async () => {
-    await api!.stop()
-    api = undefined
-    await until(
-      async () => /^nodelocal_mcs_watch_connected\{[^}]*\} 0$/m.test(await agent.metrics()),
-      20_000,
-      () => agent.output(),
-    )
-    const { rcode, answer } = await asked(agent, 'web.shop.svc.clusterset.local.')
-    assert.deepEqual([rcode, answer], ['NOERROR', ['web.shop.svc.clusterset.local. 5 IN A 10.42.0.1']])
-    assert.equal((await asked(agent, 'nothing.shop.svc.clusterset.local.')).rcode, 'NXDOMAIN')
-    assert.equal((await asked(agent, 'many.shop.svc.clusterset.local.', 1, askTcp)).answer.length, MANY)
-    const ageOf = async (): Promise<number> =>
-      Number(/^nodelocal_mcs_zone_last_event_age_seconds (\S+)$/m.exec(await agent.metrics())?.[1])
-    const age = await ageOf()
-    await until(
-      async () => (await ageOf()) > age,
-      20_000,
-      () => agent.output(),
-    )
+    row(46, 'the last state is answered when the API is lost, and its age is told', async () => {
+      await api!.stop()
+      api = undefined
+      await until(
+        async () => /^nodelocal_mcs_watch_connected\{[^}]*\} 0$/m.test(await agent.metrics()),
+        20_000,
+        () => agent.output(),
+      )
+      const { rcode, answer } = await asked(agent, 'web.shop.svc.clusterset.local.')
+      assert.deepEqual([rcode, answer], ['NOERROR', ['web.shop.svc.clusterset.local. 5 IN A 10.42.0.1']])
+      assert.equal((await asked(agent, 'nothing.shop.svc.clusterset.local.')).rcode, 'NXDOMAIN')
+      assert.equal((await asked(agent, 'many.shop.svc.clusterset.local.', 1, askTcp)).answer.length, MANY)
+      const ageOf = async (): Promise<number> =>
+        Number(/^nodelocal_mcs_zone_last_event_age_seconds (\S+)$/m.exec(await agent.metrics())?.[1])
+      const age = await ageOf()
+      await until(
+        async () => (await ageOf()) > age,
+        20_000,
+        () => agent.output(),
+      )
+    })
   })
-})
+}
 
 test('every row of the answer rules has its case', async () => {
   const folder = new URL('../vectors/clusterset/', import.meta.url)
