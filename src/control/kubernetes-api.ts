@@ -38,8 +38,8 @@ export interface ApiRequest {
   readonly query?: Readonly<Record<string, string>>
   /** Milliseconds for credentials, and again until the response's headers. */
   readonly headersTimeoutMs: number
-  /** Milliseconds without an octet of the body; it then fails with `IDLE`. */
-  readonly idleTimeoutMs: number
+  /** Milliseconds without an octet of the body; it then fails with `IDLE`. A function is asked again after every piece. */
+  readonly idleTimeoutMs: number | (() => number)
   readonly signal: AbortSignal
 }
 
@@ -260,16 +260,22 @@ function fingerprintOf({ ca, cert, key }: RequestOptions): string {
 }
 
 /** The body as it comes, unpacked; fails with `IDLE` when nothing came for too long. */
-async function* bodyOf(response: IncomingMessage, idleTimeoutMs: number): AsyncGenerator<Buffer> {
+async function* bodyOf(response: IncomingMessage, idleTimeoutMs: ApiRequest['idleTimeoutMs']): AsyncGenerator<Buffer> {
   const isPacked = response.headers['content-encoding'] === 'gzip'
   const unpacked = isPacked ? response.pipe(createGunzip()) : response
   // A pipe does not pass on errors: a cut connection must not look like a body that is still coming.
   if (isPacked) response.on('error', (failure) => unpacked.destroy(failure))
-  response.setTimeout(idleTimeoutMs, () => {
-    response.destroy(errorWithCode('IDLE', `no octet within ${idleTimeoutMs} ms`))
+  let idleMs = typeof idleTimeoutMs === 'number' ? idleTimeoutMs : idleTimeoutMs()
+  response.setTimeout(idleMs, () => {
+    response.destroy(errorWithCode('IDLE', `no octet within ${idleMs} ms`))
   })
   try {
-    for await (const chunk of unpacked) yield chunk as Buffer
+    for await (const chunk of unpacked) {
+      yield chunk as Buffer
+      if (typeof idleTimeoutMs === 'number' || idleTimeoutMs() === idleMs) continue
+      idleMs = idleTimeoutMs()
+      response.setTimeout(idleMs)
+    }
   } finally {
     response.destroy()
   }

@@ -9,7 +9,7 @@
 import { BackOff } from './back-off.ts'
 import { failureOf } from './discovery.ts'
 import { lines, listItems } from './json-stream.ts'
-import type { ApiReply, KubernetesApi } from './kubernetes-api.ts'
+import type { ApiReply, ApiRequest, KubernetesApi } from './kubernetes-api.ts'
 import { fieldOf } from './object-intake.ts'
 import type { ObjectKey } from './object-store.ts'
 
@@ -20,7 +20,10 @@ export interface WatchLimits {
   readonly listIdleMs: number
   /** Seconds that the server is asked to keep a watch open, at least; up to twice as long by chance. */
   readonly watchSeconds: number
-  /** Milliseconds of silence after which a watch whose server sends bookmarks (one a minute) is taken for dead. */
+  /**
+   * Milliseconds of silence after which a watch that had a bookmark is taken for dead: then one comes every minute. It has none
+   * as long as its server has seen no newer version than it began with, which in a quiet cluster may be all its time.
+   */
   readonly bookmarkIdleMs: number
   /** Objects a page. Servers that answer from their cache may send all at once. */
   readonly pageObjects: number
@@ -119,7 +122,6 @@ export class Watch {
   /** The next list must not rely on what the server has in its cache: it has forgotten or never seen our version. */
   #mustBeCurrent = false
   #noStreamingUntilMs = Number.NEGATIVE_INFINITY
-  #hasBookmarks = false
   #listedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(parts: WatchParts) {
@@ -249,16 +251,20 @@ export class Watch {
       query['sendInitialEvents'] = 'true'
       query['resourceVersionMatch'] = 'NotOlderThan'
     }
-    const idleMs = this.#hasBookmarks ? limits.bookmarkIdleMs : seconds * 1000 + limits.headersTimeoutMs
+    let isListing = listed !== undefined
+    let hasBookmarks = false
+    const idleMs = (): number => {
+      if (isListing) return limits.listIdleMs
+      return hasBookmarks ? limits.bookmarkIdleMs : seconds * 1000 + limits.headersTimeoutMs
+    }
     const beganMs = this.#parts.nowMs()
-    const reply = await this.#get(query, listed === undefined ? idleMs : limits.listIdleMs, signal)
+    const reply = await this.#get(query, idleMs, signal)
     if (reply.kind !== 'ok') {
       // How servers without it refuse: the parameters are forbidden (422, older ones 400).
       const isRefused = reply.kind === 'refused' && (reply.status === 422 || reply.status === 400)
       return listed !== undefined && isRefused ? { kind: 'unsupported' } : this.#stepOf(reply)
     }
     if (listed === undefined) this.#parts.onConnected(true)
-    let isListing = listed !== undefined
     let events = 0
     for await (const piece of lines(reply.body)) {
       this.#parts.onWord()
@@ -273,7 +279,7 @@ export class Watch {
           await this.#finishList(listed!, this.#resourceVersion)
           this.#parts.onConnected(true)
           this.#backOff.reset()
-        }
+        } else if (type === 'BOOKMARK') hasBookmarks = true
         if (!isListing) events++
       }
       const pause = this.#parts.breathe()
@@ -295,7 +301,6 @@ export class Watch {
     const metadata = fieldOf(object, 'metadata')
     if (type === 'ADDED' || type === 'MODIFIED') this.#put(object, listed)
     else if (type === 'DELETED') this.#parts.remove(object)
-    else if (type === 'BOOKMARK') this.#hasBookmarks = true
     const version = fieldOf(metadata, 'resourceVersion')
     const isEnd = type === 'BOOKMARK' && fieldOf(fieldOf(metadata, 'annotations'), INITIAL_EVENTS_END) === 'true'
     // Half a list is no place to go on from.
@@ -320,7 +325,11 @@ export class Watch {
     this.#parts.onListed()
   }
 
-  #get(query: Readonly<Record<string, string>>, idleTimeoutMs: number, signal: AbortSignal): Promise<ApiReply> {
+  #get(
+    query: Readonly<Record<string, string>>,
+    idleTimeoutMs: ApiRequest['idleTimeoutMs'],
+    signal: AbortSignal,
+  ): Promise<ApiReply> {
     const { api, path, labelSelector, limits } = this.#parts
     return api.get({
       path,

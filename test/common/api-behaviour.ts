@@ -120,15 +120,54 @@ export function behavesLikeAnApiServer(open: () => Promise<ApiUnderTest>): void 
       await api.remove('ServiceImport', 'demo', 'streamed')
     })
 
-    test('ends a watch when its time is over', async () => {
-      const opened = await watch(`${SLICES}?watch=true&timeoutSeconds=1&resourceVersion=${await versionNow()}`)
-      await until(() => opened.hasEnded())
+    test('says within the stream that it has not come so far', async () => {
+      const { status, events } = await watch(`${IMPORTS}?${STREAM}&timeoutSeconds=5&resourceVersion=99999999999`)
+      if (status !== 200) return assert.equal(status, 422)
+      await until(() => events.length >= 1)
+      assert.deepEqual([events[0]!.type, events[0]!.object.code, events[0]!.object.reason], ['ERROR', 504, 'Timeout'])
+    })
+
+    test('ends a watch when its time is over, with a bookmark before if it took a while and something happened', async () => {
+      const query = `watch=true&allowWatchBookmarks=true&resourceVersion=${await versionNow()}`
+      const quiet = await watch(`${SLICES}?${query}&timeoutSeconds=4`)
+      await until(() => quiet.hasEnded())
+      const short = await watch(`${SLICES}?${query}&timeoutSeconds=1`)
+      const long = await watch(`${SLICES}?${query}&timeoutSeconds=5`)
+      await api.apply(slice('newer', {}))
+      const all = [quiet, short, long]
+      await until(() => all.every((one) => one.hasEnded()))
+      assert.deepEqual(
+        all.map((one) => one.told()),
+        [[], ['ADDED newer'], ['ADDED newer', 'BOOKMARK']],
+      )
+      await api.remove('EndpointSlice', 'demo', 'newer')
+    })
+
+    test('fills in what a slice does not say', async () => {
+      await api.apply({ ...slice('bare', {}), ports: [{ port: 80 }] })
+      const { endpoints, ports } = (await client.get(`${SLICES}/bare`)).json as unknown as KubernetesObject
+      assert.deepEqual(endpoints, [{ addresses: ['10.1.0.1'], conditions: {} }])
+      assert.deepEqual(ports, [{ name: '', protocol: 'TCP', port: 80 }])
+      await api.remove('EndpointSlice', 'demo', 'bare')
+    })
+
+    test('takes a negative limit for none', async () => {
+      assert.equal((await client.get(`${SLICES}?limit=-1&timeoutSeconds=-1`)).status, 200)
+    })
+
+    test('says of a built-in group that it has no such resource, in a Status', async () => {
+      const { status, json } = await client.get('/apis/discovery.k8s.io/v1/nothing')
+      assert.deepEqual([status, json.kind, json.reason], [404, 'Status', 'NotFound'])
     })
 
     const refused = [
       { query: 'limit=x', status: [400] },
       { query: `labelSelector=${encodeURIComponent('a in b')}`, status: [400] },
       { query: 'continue=x', status: [400] },
+      { query: 'timeoutSeconds=x', status: [400] },
+      { query: 'resourceVersion=x', status: [400] },
+      { query: 'resourceVersionMatch=Exact', status: [422] },
+      { query: 'watch=true&continue=x', status: [422] },
       { query: 'watch=true&resourceVersionMatch=NotOlderThan', status: [422] },
       { query: 'watch=true&sendInitialEvents=true', status: [422] },
       { query: 'resourceVersion=99999999999', status: [504] },

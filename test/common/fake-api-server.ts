@@ -127,7 +127,11 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
       return document === undefined ? await sendNothingHere(writer) : await sendJson(writer, 200, document)
     }
     const resource = target.name === undefined ? undefined : served.find(group ?? '', version ?? '', target.name)
-    if (resource === undefined || version === undefined) return await sendNothingHere(writer)
+    if (resource === undefined || version === undefined) {
+      // Within a built-in group it is the API's business.
+      if (target.name !== undefined && served.isBuiltIn(group ?? '', version ?? '')) throw refusal(404)
+      return await sendNothingHere(writer)
+    }
     const { namespace, objectName } = target
     if (verb === 'get') {
       const stored = store.find(resource, namespace ?? '', objectName ?? '')

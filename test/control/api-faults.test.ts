@@ -8,6 +8,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { WATCH_LIMITS } from '../../src/control/watch.ts'
 import type { RequestLogEntry } from '../common/api-server/body-writer.ts'
 import type { ResourceName } from '../common/api-server/resources.ts'
@@ -323,11 +324,33 @@ suite('the zone survives an API server that', () => {
     await server.apply(clusterSetIp('web', '10.0.0.1'))
     const limits = { listIdleMs: 300, bookmarkIdleMs: 300 }
     const scene = await followUntilSynced(t, await server.kubeconfig(), { limits })
+    await connected(scene, server)
+    // From its first bookmark on a watch has one every minute.
+    server.passTime()
+    server.bookmark()
+    await server.apply(clusterSetIp('marker', '10.0.0.9'))
+    await until('the bookmarks are read', () => scene.addressesOf('marker') !== undefined)
     server.cutWatches('silent')
     await until('the silence is noticed', () => errorsOf(scene, 'IDLE') > 0)
     await server.apply(clusterSetIp('new', '10.0.0.2'))
     await until('the next watch hears what was missed', () => scene.addressesOf('new') !== undefined)
     assert.equal(scene.controlPlane.status().relists, 0)
+  })
+
+  test('has nothing to say: a watch without a bookmark is not given up before its time', async (t) => {
+    for (const hasWatchList of [true, false]) {
+      const server = await serverWith(t, { hasWatchList })
+      const limits = { listIdleMs: 300, bookmarkIdleMs: 300 }
+      const scene = await followUntilSynced(t, await server.kubeconfig(), { limits })
+      await connected(scene, server)
+      const watched = (): number =>
+        requestsOf(server, 'endpointslices').length + requestsOf(server, 'serviceimports').length
+      const before = watched()
+      // The silence of a socket is measured by no clock of ours.
+      await sleep(900)
+      assert.equal(errorsOf(scene, 'IDLE'), 0)
+      assert.equal(watched(), before)
+    }
   })
 
   test('wants a token that was rotated in its file', async (t) => {

@@ -19,14 +19,14 @@ export function itemJson(resource: Resource, version: string, stored: Stored): s
   return JSON.stringify({ metadata: stored.metadata, ...stored.fields })
 }
 
-/** What is before and after the items. The list of a custom resource has its metadata last, of a built-in one first. */
+/** What is before and after the items. The list of a custom resource has its metadata last, with an empty `continue` where no page follows; of a built-in one first. */
 export function listFrame(resource: Resource, version: string, metadata: object): { head: string; tail: string } {
   const apiVersion = `${resource.group}/${version}`
   const kind = `${resource.kind}List`
   return resource.isCustom
     ? {
         head: `{"apiVersion":"${apiVersion}","items":[`,
-        tail: `],"kind":"${kind}","metadata":${JSON.stringify(metadata)}}\n`,
+        tail: `],"kind":"${kind}","metadata":${JSON.stringify({ continue: '', ...metadata })}}\n`,
       }
     : {
         head: `{"kind":"${kind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":[`,
@@ -41,7 +41,7 @@ export function bookmarkJson(resource: Resource, version: string, asOf: number, 
     object: {
       kind: resource.kind,
       apiVersion: `${resource.group}/${version}`,
-      metadata: { resourceVersion: String(asOf), creationTimestamp: null, ...annotations },
+      metadata: { resourceVersion: String(asOf), ...annotations },
       ...resource.emptyFields,
     },
   })

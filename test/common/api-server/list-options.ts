@@ -1,7 +1,7 @@
 /** The query parameters of a list or watch, checked as the API server checks them. */
 
 import { type LabelSelector, parseLabelSelector } from './label-selector.ts'
-import { badRequest, forbiddenOption } from './status.ts'
+import { ApiError, badRequest, forbiddenOption } from './status.ts'
 
 export interface ListOptions {
   readonly isWatch: boolean
@@ -22,13 +22,16 @@ export interface ListOptions {
 /** Throws 400 or 422. `hasWatchList`: the server knows `sendInitialEvents`. */
 export function listOptions(query: URLSearchParams, hasWatchList: boolean): ListOptions {
   const isWatch = isTrue(query, 'watch')
-  const resourceVersion = numberOf(query, 'resourceVersion')
+  const resourceVersion = versionOf(query, isWatch)
   const continueToken = query.get('continue') || undefined
   const match = matchOf(query.get('resourceVersionMatch') || undefined)
   const asksInitialEvents = query.has('sendInitialEvents')
   const labels = query.get('labelSelector') ?? ''
   if (query.has('fieldSelector')) throw badRequest('this API server has no field selectors')
   if (isWatch) {
+    if (continueToken !== undefined) {
+      throw forbiddenOption('resourceVersionMatch', 'resourceVersionMatch is forbidden when continue is provided')
+    }
     if (asksInitialEvents && !hasWatchList) {
       const message = 'sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled'
       throw forbiddenOption('sendInitialEvents', message)
@@ -67,13 +70,13 @@ export function listOptions(query: URLSearchParams, hasWatchList: boolean): List
     isWatch,
     resourceVersion,
     match,
-    limit: numberOf(query, 'limit') ?? 0,
+    limit: Math.max(0, numberOf(query, 'limit')),
     continueToken,
     selector: parseLabelSelector(labels),
     isSelective: labels !== '',
     allowsBookmarks: isTrue(query, 'allowWatchBookmarks'),
     sendsInitialEvents: asksInitialEvents ? isTrue(query, 'sendInitialEvents') : undefined,
-    timeoutSeconds: numberOf(query, 'timeoutSeconds') || undefined,
+    timeoutSeconds: Math.max(0, numberOf(query, 'timeoutSeconds')) || undefined,
   }
 }
 
@@ -83,11 +86,21 @@ function isTrue(query: URLSearchParams, name: string): boolean {
   return value !== null && value !== 'false' && value !== '0'
 }
 
-function numberOf(query: URLSearchParams, name: string): number | undefined {
-  const text = query.get(name) ?? ''
-  if (text === '') return undefined
-  if (!/^\d+$/.test(text)) throw badRequest(`${name}: Invalid value: "${text}": strconv.ParseUint: invalid syntax`)
+/** 0: not said. What is below it is as good as not said. */
+function numberOf(query: URLSearchParams, name: string): number {
+  const text = query.get(name) || '0'
+  if (!/^[+-]?\d+$/.test(text)) throw badRequest(`strconv.ParseInt: parsing "${text}": invalid syntax`)
   return Number(text)
+}
+
+function versionOf(query: URLSearchParams, isWatch: boolean): number | undefined {
+  const text = query.get('resourceVersion') ?? ''
+  if (text === '') return undefined
+  if (/^\d+$/.test(text)) return Number(text)
+  const message = `resourceVersion: Invalid value: "${text}": strconv.ParseUint: parsing "${text}": invalid syntax`
+  // A watch's mistake is not made a Status of before it is too late.
+  if (isWatch) throw new ApiError(500, '', message)
+  throw badRequest(`invalid resource version: ${message}`)
 }
 
 function matchOf(text: string | undefined): ListOptions['match'] {

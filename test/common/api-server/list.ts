@@ -73,7 +73,7 @@ function readToken(text: string): ContinueToken {
     if (typeof token.rv === 'number' && typeof token.start === 'string')
       return { madeAtMs: 0, ...token } as ContinueToken
   } catch (cause) {
-    throw badRequest(`continue key is not valid: ${String(cause)}`)
+    throw badRequest(`invalid continue token: continue key is not valid: ${String(cause)}`)
   }
   throw badRequest('continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)')
 }

@@ -48,7 +48,8 @@ export class ObjectStore {
 
   /** Creates or replaces; what is equal already stays as it is, version too. */
   apply(resource: Resource, object: KubernetesObject): void {
-    const { apiVersion, kind: _, metadata: given, ...content } = structuredClone(object)
+    const { apiVersion, kind: _, metadata: given, ...said } = structuredClone(object)
+    const content = resource.withDefaults(said)
     const key = `${given.namespace}/${given.name}`
     const before = this.#of(resource.name).get(key)
     const metadata = { ...given, ...serverMetadata(before, content) }

@@ -14,6 +14,8 @@ export interface Resource {
   readonly isCustom: boolean
   /** Fields that the Go type always writes, so that bookmarks have them too. */
   readonly emptyFields: Readonly<Record<string, unknown>>
+  /** An object as it is stored: with what its kind says where the object does not. */
+  withDefaults(fields: Record<string, unknown>): Record<string, unknown>
 }
 
 export const SERVICE_IMPORTS: Resource = {
@@ -24,6 +26,7 @@ export const SERVICE_IMPORTS: Resource = {
   shortNames: ['svcim', 'svcimport'],
   isCustom: true,
   emptyFields: {},
+  withDefaults: (fields) => fields,
 }
 
 export const ENDPOINT_SLICES: Resource = {
@@ -34,6 +37,17 @@ export const ENDPOINT_SLICES: Resource = {
   shortNames: [],
   isCustom: false,
   emptyFields: { addressType: '', endpoints: null, ports: null },
+  withDefaults: ({ endpoints = null, ports = null, ...fields }) => ({
+    ...fields,
+    endpoints: eachWith({ conditions: {} }, endpoints),
+    ports: eachWith({ name: '', protocol: 'TCP' }, ports),
+  }),
+}
+
+/** What is no list of objects stays as it is: tests serve malformed ones. */
+function eachWith(defaults: object, list: unknown): unknown {
+  if (!Array.isArray(list)) return list
+  return list.map((item: unknown) => (typeof item === 'object' && item !== null ? { ...defaults, ...item } : item))
 }
 
 export const RESOURCES: readonly Resource[] = [ENDPOINT_SLICES, SERVICE_IMPORTS]
@@ -65,6 +79,10 @@ export class ServedVersions {
     return RESOURCES.find(
       (resource) => resource.group === group && resource.name === name && this.of(resource).includes(version),
     )
+  }
+
+  isBuiltIn(group: string, version: string): boolean {
+    return RESOURCES.some((one) => !one.isCustom && one.group === group && this.of(one).includes(version))
   }
 
   /** The document at `/apis`, `/apis/GROUP` or `/apis/GROUP/VERSION`; undefined when there is nothing served under it. */

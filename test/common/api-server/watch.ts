@@ -15,6 +15,8 @@ export type Break = 'end' | 'cut' | 'reset' | 'silent' | 'expired'
 
 /** Lines a client may be behind; the server ends the watch of a slower one. */
 const BEHIND_LINES_MAX = 100_000
+/** Before its end a watch gets a last bookmark; one that is over sooner gets none. */
+const LAST_BOOKMARK_MS = 2_000
 
 export class Watch {
   readonly #store: ObjectStore
@@ -25,6 +27,7 @@ export class Watch {
   readonly #timers: NodeJS.Timeout[] = []
   #behindLines = 0
   #isSilent = false
+  #beganAt = 0
   #tail: Promise<void> = Promise.resolve()
 
   constructor(store: ObjectStore, faults: Faults, writer: BodyWriter, request: ListRequest) {
@@ -34,14 +37,17 @@ export class Watch {
     this.request = request
   }
 
-  /** Throws 504 before anything is sent when the version asked for is not there yet. */
   start(bookmarkEveryMs: number): void {
     const { resource, options } = this.request
     const from = options.resourceVersion ?? 0
-    if (options.sendsInitialEvents === true && from > this.#store.version)
-      throw versionTooLarge(from, this.#store.version)
+    this.#beganAt = options.sendsInitialEvents === true || from === 0 ? this.#store.version : from
     this.#writer.head(200, { 'content-type': 'application/json' })
     this.#writer.flushHead()
+    // The API server waits three seconds for that version, the response begun already.
+    if (options.sendsInitialEvents === true && from > this.#store.version) {
+      this.#fail(versionTooLarge(from, this.#store.version))
+      return
+    }
     if (options.sendsInitialEvents ?? from === 0) {
       for (const stored of this.#store.at(resource, this.#store.version)) {
         if (this.#selects(stored)) this.#event('ADDED', stored)
@@ -61,13 +67,16 @@ export class Watch {
     })
     if (options.allowsBookmarks) this.#timers.push(setInterval(() => this.bookmark(), bookmarkEveryMs))
     if (options.timeoutSeconds !== undefined) {
-      this.#timers.push(setTimeout(() => this.#onTimeout(), options.timeoutSeconds * 1000))
+      const ms = options.timeoutSeconds * 1000
+      this.#timers.push(setTimeout(() => this.#onTimeout(), ms))
+      if (ms > LAST_BOOKMARK_MS) this.#timers.push(setTimeout(() => this.bookmark(), ms - LAST_BOOKMARK_MS))
     }
   }
 
-  /** Tells the version reached, if the client wants to know. */
+  /** Tells the version reached, if the client wants to know and does not. */
   bookmark(): void {
-    if (this.request.options.allowsBookmarks) this.#bookmark(false)
+    // None while there is no newer version than the one it began with: in a quiet cluster a watch has none at all.
+    if (this.request.options.allowsBookmarks && this.#store.version > this.#beganAt) this.#bookmark(false)
   }
 
   /** A line as it is, whole or not. */
@@ -95,9 +104,7 @@ export class Watch {
   }
 
   #onTimeout(): void {
-    if (this.#isSilent) return
-    this.bookmark()
-    this.break('end')
+    if (!this.#isSilent) this.break('end')
   }
 
   #take({ resource, version, before, after }: Change): void {
