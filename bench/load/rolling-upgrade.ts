@@ -82,7 +82,7 @@ const ABSENT_MS = 3_000
 async function seenBy(from: 'pod' | 'node', end: (agent: NodeAgent) => Promise<unknown>): Promise<string> {
   const agent = await newAgent()
   const addresses = [LINK_LOCAL, LINK_LOCAL_V6, ...(kubeProxy === 'none' ? [] : [CLUSTER_IP, CLUSTER_IP_V6])]
-  const probing = node.in(from, process.execPath, PROBER, '8', ...addresses)
+  const probing = node.in(from, process.execPath, PROBER, '8', '10', '500', ...addresses)
   await sleep(1_500)
   const endedAt = Date.now()
   const ended = end(agent)

@@ -3,7 +3,7 @@
  *
  * The kernel removes an owned table when its owner is gone, and the owner is gone when its standard input ends: so the rules
  * end with this process however it ends. Others can read the table but neither change nor flush it. Kernels before 5.12 know no
- * owners; there the table is a plain one and outlives a crash.
+ * owners; there the table is a plain one and outlives a crash, but leads Pods here only while a socket is there, as iptables does.
  *
  * Each process has a table of its own, named after it: two that say the same say it once, and nobody removes another's.
  */
@@ -35,6 +35,9 @@ const LOOK_PAUSE_MS = 20
 /** Connections of clients that begin while we linger; those beyond it are still ours. */
 const LED_AWAY_MAX = 131_072
 
+/** Matches while there is a socket for the packet; whether that is a transparent one, which ours is not, nobody else asks. */
+const WHILE_THERE = 'socket transparent 0'
+
 const NO_OWNERS = /not supported|unexpected string, expecting|unknown.*flag|unexpected owner/i
 
 export class NftablesRules implements Rules {
@@ -59,14 +62,14 @@ export class NftablesRules implements Rules {
     if (look.kind === 'problem') return look
     const isOwned = !this.#knowsOwners || this.#owner?.isOver === false
     if (isOwned && look.text !== undefined && look.text === this.#asWritten) return { kind: 'present', changes: [] }
-    const problem = await this.#write(this.#options.notrack ? untrackedChains(this.#options) : '')
+    const problem = await this.#write((match) => (this.#options.notrack ? untrackedChains(this.#options, match) : ''))
     return problem === undefined ? { kind: 'present', changes: [`table ${this.#table}`] } : { kind: 'problem', problem }
   }
 
   /** Needs nobody's connections: they are those that began before. */
   async release(): Promise<SetupProblem | undefined> {
     if (this.#asWritten === undefined || !this.#options.notrack) return undefined
-    return await this.#write(lingeringChains(this.#options))
+    return await this.#write(() => lingeringChains(this.#options))
   }
 
   async remove(): Promise<Removed> {
@@ -85,12 +88,17 @@ export class NftablesRules implements Rules {
     return await this.remove()
   }
 
-  async #write(chains: string): Promise<SetupProblem | undefined> {
+  /** `chains` is told a match for what Pods ask. */
+  async #write(chains: (match: string) => string): Promise<SetupProblem | undefined> {
     this.#generation++
-    const problem = this.#knowsOwners ? await this.#writeOwned(chains) : await this.#writePlain(chains)
-    if (problem === undefined || !this.#knowsOwners || !NO_OWNERS.test(problem.text)) return problem
-    this.#knowsOwners = false
-    return await this.#writePlain(chains)
+    if (this.#knowsOwners) {
+      const problem = await this.#writeOwned(chains(''))
+      if (problem === undefined || !NO_OWNERS.test(problem.text)) return problem
+      this.#knowsOwners = false
+    }
+    const problem = await this.#writePlain(chains(WHILE_THERE))
+    // Without nft_socket as well.
+    return problem === undefined ? undefined : await this.#writePlain(chains(''))
   }
 
   async #writeOwned(chains: string): Promise<SetupProblem | undefined> {
@@ -173,11 +181,12 @@ const PREROUTING = 'chain prerouting { type filter hook prerouting priority raw;
 const OUTPUT = 'chain output { type filter hook output priority raw; policy accept;'
 
 /** Nothing to us and nothing from us is tracked. */
-function untrackedChains(options: RulesOptions): string {
-  const to = familiesOf(options).map(
-    (family) => `${SAYS[family]} daddr @addresses_${family} ${ports('dport', options)} notrack;`,
-  )
-  return `${sets(options)} ${PREROUTING} ${to.join(' ')} }; ${OUTPUT} ${to.join(' ')} ${fromUs(options)} };`
+function untrackedChains(options: RulesOptions, match: string): string {
+  const to = (where: string): string =>
+    familiesOf(options)
+      .map((family) => `${SAYS[family]} daddr @addresses_${family} ${ports('dport', options)} ${where} notrack;`)
+      .join(' ')
+  return `${sets(options)} ${PREROUTING} ${to(match)} }; ${OUTPUT} ${to('')} ${fromUs(options)} };`
 }
 
 /**

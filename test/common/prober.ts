@@ -1,16 +1,14 @@
 /**
  * A client that asks addresses again and again over UDP and TCP, each time from a socket of its own, and writes a line for each:
- * milliseconds of the clock, transport, address, and who answered. Run in a network namespace: `node prober.ts SECONDS ADDRESS...`.
+ * milliseconds of the clock, transport, address, and who answered. `PERIOD_MS` lie between two queries, and `SILENCE_MS` without an answer are silence.
+ * Run in a network namespace: `node prober.ts SECONDS PERIOD_MS SILENCE_MS ADDRESS...`.
  */
 
 import { createSocket } from 'node:dgram'
 import { connect, isIPv6 } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-const PERIOD_MS = 10
-const ANSWER_MS = 500
-
-const [seconds, ...addresses] = process.argv.slice(2)
+const [seconds, periodMs, silenceMs, ...addresses] = process.argv.slice(2)
 /** id 0, RD, one question: who.self.nodelocal-mcs.invalid IN TXT; only the agent has an answer. */
 const labels = ['who', 'self', 'nodelocal-mcs', 'invalid'].map((text) => `${String.fromCodePoint(text.length)}${text}`)
 const query = Buffer.concat([
@@ -23,7 +21,7 @@ const ANCOUNT_AT = 6
 const lines: string[] = []
 const asked: Promise<void>[] = []
 const endMs = performance.now() + Number(seconds) * 1000
-for (let nextMs = performance.now(); nextMs < endMs; nextMs += PERIOD_MS) {
+for (let nextMs = performance.now(); nextMs < endMs; nextMs += Number(periodMs)) {
   if (nextMs > performance.now()) await sleep(nextMs - performance.now())
   for (const address of addresses) for (const ask of [askOverUdp, askOverTcp]) asked.push(tell(ask, address))
 }
@@ -40,7 +38,7 @@ async function tell(ask: (address: string) => Asking, address: string): Promise<
   const at = Date.now()
   const { transport, answerer, end } = ask(address)
   const timer = Promise.withResolvers<string>()
-  const timeout = setTimeout(() => timer.resolve('silence'), ANSWER_MS)
+  const timeout = setTimeout(() => timer.resolve('silence'), Number(silenceMs))
   const state = await Promise.race([answerer, timer.promise])
   clearTimeout(timeout)
   end()

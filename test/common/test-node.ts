@@ -218,11 +218,11 @@ export class TestNode {
   }
 
   /** Until a load has begun to arrive: the counters of the pod's link say so. */
-  async underLoad(): Promise<void> {
+  async underLoad(packetsMin = 1_000): Promise<void> {
     const packets = async () => Number(await this.shell('pod', 'cat /sys/class/net/v1i*/statistics/rx_packets'))
     const before = await packets()
     await until(
-      async () => (await packets()) > before + 1_000,
+      async () => (await packets()) > before + packetsMin,
       START_MS,
       () => 'there is no load',
     )

@@ -120,6 +120,31 @@ suite('a node that refuses', { skip: skipWithoutNode() }, () => {
     assert.equal(await agent.metric(/^nodelocal_mcs_fallback_present (\d)/m), 0)
   })
 
+  test('has a kernel without owners of tables: the plain table that stays after a crash leads Pods to kube-dns then', async (t) => {
+    const bin = join(node.directory, 'bin')
+    t.after(() => rm(bin, { recursive: true, force: true }))
+    await mkdir(bin)
+    const find = async (name: string) => (await node.in('node', 'sh', '-c', `command -v ${name}`)).trim()
+    for (const name of ['ip', 'sh']) await symlink(await find(name), join(bin, name))
+    // As Linux 5.10 says it.
+    const script = `#!/bin/sh\n[ "$1" = --interactive ] && { echo 'Error: Could not process rule: Operation not supported'; exit 1; }\nexec ${await find('nft')} "$@"\n`
+    await writeFile(join(bin, 'nft'), script, { mode: 0o755 })
+    const config = node.config({ host: { rules: 'nftables' } })
+    agent = await node.agent({ config, env: { PATH: bin }, under: ['/usr/bin/env'] })
+    const table = await node.in('node', 'nft', 'list', 'ruleset')
+    assert.match(table, /table inet nodelocal_mcs_\w+ \{\n(?!.*flags owner)/)
+    for (const transport of ['udp', 'tcp'] as const) assert.equal(await node.answerer(CLUSTER_IP, transport), 'agent')
+    await agent.kill()
+    await until(
+      async () => (await node.answerer(CLUSTER_IP, 'udp')) === 'kube-dns',
+      5_000,
+      () => 'nobody',
+    )
+    assert.equal(await node.answerer(CLUSTER_IP, 'tcp'), 'kube-dns')
+    assert.match(await node.in('node', 'nft', 'list', 'tables'), /nodelocal_mcs_/)
+    assert.equal((await node.teardown(config)).code, 0)
+  })
+
   test('cannot look for sockets in rules: they lead here whether the agent is there or not, and the log says why', async (t) => {
     const bin = join(node.directory, 'bin')
     t.after(() => rm(bin, { recursive: true, force: true }))
