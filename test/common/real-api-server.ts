@@ -27,6 +27,18 @@ export interface RealApiServerOptions {
   readonly crdVersions?: readonly CrdVersion[]
   /** For instance `WatchList=false`. */
   readonly featureGates?: string
+  /** Further arguments of kube-apiserver. */
+  readonly flags?: readonly string[]
+}
+
+export interface RealApiServer extends ApiUnderTest {
+  /**
+   * Kills the API server (SIGKILL) and starts it again on its port. `meanwhile` changes objects by another one on the same etcd,
+   * which is gone before this one is back.
+   */
+  restart(meanwhile?: (other: Pick<ApiUnderTest, 'apply' | 'remove'>) => Promise<void>): Promise<void>
+  /** etcd forgets its history up to now, as it is told to every five minutes. */
+  compact(): Promise<void>
 }
 
 /** The folder with `etcd` and `kube-apiserver`; undefined when there is none. */
@@ -38,7 +50,7 @@ export function realApiServerFolder(): string | undefined {
   return folder
 }
 
-export async function startRealApiServer(folder: string, options: RealApiServerOptions = {}): Promise<ApiUnderTest> {
+export async function startRealApiServer(folder: string, options: RealApiServerOptions = {}): Promise<RealApiServer> {
   const directory = await mkdtemp(join(tmpdir(), 'real-api-server-'))
   const started: Program[] = []
   const stop = async (): Promise<void> => {
@@ -47,26 +59,35 @@ export async function startRealApiServer(folder: string, options: RealApiServerO
     await rm(directory, { recursive: true, force: true })
   }
   try {
-    const [etcdPort, peerPort, port] = await freePorts(3)
+    const [etcdPort, peerPort, port, otherPort] = await freePorts(4)
     const etcdUrl = `http://127.0.0.1:${etcdPort}`
     const outputs = (): string => started.map((program) => program.output).join('\n')
     started.push(new Program(join(folder, 'etcd'), etcdArguments(directory, etcdUrl, `http://127.0.0.1:${peerPort}`)))
     await until(() => isHealthy(started, etcdUrl), START_MS, outputs)
     const token = randomBytes(24).toString('hex')
     await writeCredentials(directory, token)
-    const apiServer = new Program(
-      join(folder, 'kube-apiserver'),
-      apiServerArguments(directory, etcdUrl, port!, options.featureGates),
-    )
-    started.push(apiServer)
-    const api = new ApiAdmin(port!, token, join(directory, 'apiserver.crt'))
-    let why: string | undefined
-    const isReady = async (): Promise<boolean> => {
-      for (const program of started) program.throwIfEnded()
-      why = await api.unreadiness()
-      return why === undefined
+    const startApiServer = async (api: ApiAdmin, onPort: number): Promise<Program> => {
+      const program = new Program(
+        join(folder, 'kube-apiserver'),
+        apiServerArguments(directory, etcdUrl, onPort, options),
+      )
+      started.push(program)
+      let why: string | undefined
+      const isReady = async (): Promise<boolean> => {
+        for (const one of started) one.throwIfEnded()
+        why = await api.unreadiness()
+        return why === undefined
+      }
+      await until(isReady, START_MS, () => `${why}\n${outputs()}`)
+      return program
     }
-    await until(isReady, START_MS, () => `${why}\n${outputs()}`)
+    const end = async (program: Program, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
+      started.splice(started.indexOf(program), 1)
+      await program.stop(signal)
+    }
+    const certificatePath = join(directory, 'apiserver.crt')
+    const api = new ApiAdmin(port!, token, certificatePath)
+    let apiServer = await startApiServer(api, port!)
     await api.installCrd(options.crdVersions ?? ['v1beta1', 'v1alpha1'])
     return {
       url: api.url,
@@ -79,6 +100,17 @@ export async function startRealApiServer(folder: string, options: RealApiServerO
         const path = join(directory, `kubeconfig-${randomBytes(4).toString('hex')}`)
         return writeKubeconfig(path, api.url, options, api.certificatePath)
       },
+      restart: async (meanwhile) => {
+        await end(apiServer, 'SIGKILL')
+        if (meanwhile !== undefined) {
+          const other = new ApiAdmin(otherPort!, token, certificatePath)
+          const program = await startApiServer(other, otherPort!)
+          await meanwhile(other)
+          await end(program, 'SIGTERM')
+        }
+        apiServer = await startApiServer(api, port!)
+      },
+      compact: () => compact(etcdUrl),
       stop,
     }
   } catch (error) {
@@ -98,6 +130,16 @@ async function isHealthy(started: readonly Program[], etcdUrl: string): Promise<
   }
 }
 
+async function compact(etcdUrl: string): Promise<void> {
+  const ask = async (what: string, body: object): Promise<{ header: { revision: string } }> => {
+    const response = await fetch(`${etcdUrl}/v3/kv/${what}`, { method: 'POST', body: JSON.stringify(body) })
+    if (!response.ok) throw new Error(`etcd ${what}: ${response.status} ${await response.text()}`)
+    return (await response.json()) as { header: { revision: string } }
+  }
+  const { revision } = (await ask('range', { key: Buffer.from('/').toString('base64'), limit: 1 })).header
+  await ask('compaction', { revision, physical: true })
+}
+
 function etcdArguments(directory: string, clientUrl: string, peerUrl: string): string[] {
   return [
     `--data-dir=${join(directory, 'etcd')}`,
@@ -111,7 +153,12 @@ function etcdArguments(directory: string, clientUrl: string, peerUrl: string): s
   ]
 }
 
-function apiServerArguments(directory: string, etcdUrl: string, port: number, featureGates?: string): string[] {
+function apiServerArguments(
+  directory: string,
+  etcdUrl: string,
+  port: number,
+  { featureGates, flags = [] }: RealApiServerOptions,
+): string[] {
   const key = join(directory, 'service-account.key')
   return [
     `--etcd-servers=${etcdUrl}`,
@@ -130,6 +177,7 @@ function apiServerArguments(directory: string, etcdUrl: string, port: number, fe
     `--service-account-signing-key-file=${key}`,
     '--service-cluster-ip-range=10.96.0.0/24',
     ...(featureGates === undefined ? [] : [`--feature-gates=${featureGates}`]),
+    ...flags,
   ]
 }
 
@@ -182,10 +230,10 @@ class Program {
     throw new Error(`${this.#path}: ${why}\n${this.output}`)
   }
 
-  async stop(): Promise<void> {
+  async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     if (this.#hasEnded) return
     const exited = once(this.#child, 'exit')
-    this.#child.kill('SIGTERM')
+    this.#child.kill(signal)
     // Open watches keep the API server for as long as it lets them.
     const killer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS)
     await exited

@@ -13,7 +13,7 @@ import { WATCH_LIMITS } from '../../src/control/watch.ts'
 import type { RequestLogEntry } from '../common/api-server/body-writer.ts'
 import type { ResourceName } from '../common/api-server/resources.ts'
 import { type FakeApiServer, type FakeApiServerOptions, startFakeApiServer } from '../common/fake-api-server.ts'
-import { type ApiScene, follow, followUntilSynced } from './api-suite.ts'
+import { type ApiScene, follow, followUntilSynced, neverDenied } from './api-suite.ts'
 import { clusterSetIp, headless, slice, until } from './support.ts'
 
 async function serverWith(t: TestContext, options: FakeApiServerOptions = {}): Promise<FakeApiServer> {
@@ -28,20 +28,6 @@ function requestsOf(server: FakeApiServer, resource: ResourceName): { isWatch: b
     .map(({ path }: RequestLogEntry) => new URL(path, 'http://localhost'))
     .filter(({ pathname }) => pathname.endsWith(`/${resource}`))
     .map(({ searchParams }) => ({ isWatch: searchParams.has('watch'), query: searchParams }))
-}
-
-/** Fails the test should a name ever be missing while `during` runs. */
-async function neverDenied(scene: ApiScene, service: string, during: () => Promise<void>): Promise<void> {
-  let isDenied = false
-  const look = setInterval(() => {
-    if (scene.addressesOf(service) === undefined) isDenied = true
-  }, 1)
-  try {
-    await during()
-  } finally {
-    clearInterval(look)
-  }
-  assert.equal(isDenied, false, `${service} was denied`)
 }
 
 const connected = (scene: ApiScene, server: FakeApiServer): Promise<void> =>

@@ -46,6 +46,20 @@ export async function followUntilSynced(...args: Parameters<typeof follow>): Pro
   return scene
 }
 
+/** Fails the test should a name ever be missing while `during` runs. */
+export async function neverDenied(scene: ApiScene, service: string, during: () => Promise<void>): Promise<void> {
+  let isDenied = false
+  const look = setInterval(() => {
+    if (scene.addressesOf(service) === undefined) isDenied = true
+  }, 1)
+  try {
+    await during()
+  } finally {
+    clearInterval(look)
+  }
+  assert.equal(isDenied, false, `${service} was denied`)
+}
+
 /** The objects of one test at a time, so that what it leaves can be taken away. */
 class Objects {
   readonly #api: ApiUnderTest

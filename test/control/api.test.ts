@@ -1,6 +1,6 @@
 /** The zone on every API server there is: the in-repo one with and without streaming lists, and a real one. */
 
-import { suite, test } from 'node:test'
+import { test } from 'node:test'
 import { startFakeApiServer } from '../common/fake-api-server.ts'
 import { realApiServerFolder, startRealApiServer } from '../common/real-api-server.ts'
 import { zoneFollows } from './api-suite.ts'
@@ -14,7 +14,7 @@ if (folder === undefined) {
   test('the zone follows a real API server', { skip }, () => {})
 } else {
   zoneFollows('a real API server', () => startRealApiServer(folder))
-  suite('the zone survives a real API server that', () => {
-    test('fails', { skip: 'only the in-repo one fails on demand: test/control/api-faults.test.ts' }, () => {})
-  })
+  zoneFollows('a real API server without streaming lists', () =>
+    startRealApiServer(folder, { featureGates: 'WatchList=false' }),
+  )
 }
