@@ -66,6 +66,8 @@ export async function startRealCluster(folder: string, { hasWatchList }: Cluster
       const { status, body } = await admin.apply(object, { dryRun: false })
       assert.ok(status === 200 || status === 201, `${object.kind} ${object.metadata.name}: ${JSON.stringify(body)}`)
     }
+    // The API server makes it too, some time after it is ready.
+    await applied({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: ACCOUNT.namespace } })
     await applied({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: ACCOUNT })
     const path = `/api/v1/namespaces/${ACCOUNT.namespace}/serviceaccounts/${ACCOUNT.name}/token`
     const request = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: 3600 } }
