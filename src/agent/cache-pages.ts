@@ -10,7 +10,7 @@ import { isAtOrBelow, type Name, nameFromText, textOfName } from '../dns/wire/na
 import { typeName } from '../dns/wire/record-type.ts'
 import type { HttpPages, HttpReply } from '../observe/http.ts'
 import type { RecordCache } from '../serve/cache/record-cache.ts'
-import type { CacheEntry } from '../serve/cache/record-cache-slot.ts'
+import type { CacheEntry } from '../serve/cache/record-cache-entry.ts'
 
 export interface CachePagesParts {
   readonly recordCache: RecordCache

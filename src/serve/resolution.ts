@@ -10,7 +10,7 @@ import type { Name } from '../dns/wire/name.ts'
 import type { Question } from '../dns/wire/query.ts'
 import { TTLS_AS_THEY_ARE, type TtlView } from '../dns/wire/response.ts'
 import type { UpstreamResponse } from '../dns/wire/upstream-response.ts'
-import type { CacheEntry } from './cache/record-cache-slot.ts'
+import type { CacheEntry } from './cache/record-cache-entry.ts'
 import type { ForwardResult } from './forward/forwarder-contract.ts'
 
 /** Who said it: the `plugin` label of the response metrics. */

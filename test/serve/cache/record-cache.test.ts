@@ -135,6 +135,48 @@ suite('record cache', () => {
     assert.ok((await finding).length <= SWEEP_ENTRIES_MAX + 1)
   })
 
+  test('an entry that was looked up stays as it was, whoever has its place by now', (t) => {
+    const cache = new RecordCache(64 * 1024)
+    t.after(() => cache.close())
+    cache.keep({ ...entry('looked up'), lifetimeSeconds: 7, upstream: 'first' }, 60)
+    const before = cache.peek('looked up')!
+    for (let i = 0; i < 1_000; i++) cache.keep({ ...entry(`name${i}`), upstream: 'another' }, 60)
+    assert.equal(cache.peek('looked up'), undefined)
+    const { key, lifetimeSeconds, upstream, answer } = before
+    assert.deepEqual({ key, lifetimeSeconds, upstream }, { key: 'looked up', lifetimeSeconds: 7, upstream: 'first' })
+    assert.deepEqual(Uint8Array.from(answer.message), Uint8Array.from(ANSWER.message))
+  })
+
+  test('has exactly what was kept and not forgotten, by whatever keys and in whatever order', (t) => {
+    const cache = new RecordCache(16 * 1024 * 1024, undefined, 1)
+    t.after(() => cache.close())
+    const kept = new Map<string, number>()
+    let chance = 1
+    const draw = (below: number) => {
+      chance = (Math.imul(chance, 1_103_515_245) + 12_345) & 0x7fff_ffff
+      return (chance >> 8) % below
+    }
+    for (let step = 1; step <= 60_000; step++) {
+      // Many more keys than there are chains at first: the chains are long, and made anew more than once.
+      const key = `name${draw(6_000)}`
+      if (draw(3) > 0) {
+        cache.keep({ ...entry(key), lifetimeSeconds: step }, 60)
+        kept.set(key, step)
+      } else {
+        cache.forget(key)
+        kept.delete(key)
+      }
+      if (step === 30_000) {
+        assert.equal(cache.flush(), kept.size)
+        kept.clear()
+      }
+    }
+    for (let i = 0; i < 6_000; i++) {
+      assert.equal(cache.peek(`name${i}`)?.lifetimeSeconds, kept.get(`name${i}`), `name${i}`)
+    }
+    assert.equal(cache.status().positiveEntries, kept.size)
+  })
+
   test('gives an answer back as it was', (t) => {
     const cache = new RecordCache(64 * 1024)
     t.after(() => cache.close())
