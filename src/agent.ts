@@ -191,6 +191,8 @@ class Agent implements RunningAgent {
         name: 'zone',
         run: () => (presence.hasOthers ? this.#untilZoneIsKnown() : untilLocalSourceIsRead(this.#config, this.#zone)),
       },
+      // From listening on, whatever holds us up holds up clients; and to start another program the kernel copies us.
+      { name: 'choice of rules', run: () => presence.host.chooseRules() },
       // Code that never ran is slow: the first clients shall not wait for it.
       { name: 'rehearsal', run: () => this.#rehearse() },
       // The caches are cold, but upstreams already answer.

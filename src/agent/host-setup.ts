@@ -120,6 +120,13 @@ export class HostSetup {
     }
   }
 
+  /** By asking several programs; once. */
+  async chooseRules(): Promise<void> {
+    await this.#inTurn(async () => {
+      this.#rules ??= await this.#chooseRules()
+    })
+  }
+
   /** One attempt; false when the node refused. `isAlive` tells whose rules are left alone. */
   async ensureRules(isAlive: (instance: string) => boolean): Promise<boolean> {
     return await this.#inTurn(async () => {

@@ -57,8 +57,9 @@ const OTHERS_LOOK_MS = 100
 const TURN_LOOK_MS = 20
 const TURN_OTHERS_LOOK_MS = 500
 
-/** Looks at another one that would remove, before it is left to him. */
+/** Looks at another one that would remove, before it is left to him; and at one that tells nothing, before he is taken to stay. */
 const YIELDING_LOOKS = 5
+const UNKNOWN_LOOKS = 5
 
 /** Milliseconds between two looks at whether we are ready; while we are, nobody waits for the news. */
 const READINESS_LOOK_MS = 500
@@ -295,17 +296,21 @@ export class Presence {
 
   /**
    * Of several that would remove at the same time, one does: that with the first name, when the others are gone. Who said that
-   * he leaves it to others uses nothing any more; who would remove may be about to say so, because he saw us before we stopped.
+   * he leaves it to others uses nothing any more; who would remove may be about to say so, because he saw us before we stopped. Who
+   * tells nothing may be ending at this moment, and he left the rest to us.
    */
   async #isLast(): Promise<boolean> {
     const endMs = nowMs() + REMOVING_MS
-    for (let yielded = 0; ; ) {
+    for (let yielded = 0, unknown = 0; ; ) {
       // Whom nobody sees cannot tell others to wait, and who cannot look does not know whose it is.
       if (!this.#neighbours.isSeen || !(await this.#neighbours.look())) return false
       const staying = this.#neighbours.others.filter(({ phase }) => phase !== 'left')
       if (staying.length === 0) return true
-      if (staying.some(({ phase }) => phase !== 'removing') || nowMs() > endMs) return false
-      if (staying.some(({ id }) => id < this.instance) && ++yielded === YIELDING_LOOKS) return false
+      if (nowMs() > endMs) return false
+      if (staying.some(({ phase }) => phase !== 'removing' && phase !== 'unknown')) return false
+      if (staying.some(({ phase }) => phase === 'unknown') && ++unknown === UNKNOWN_LOOKS) return false
+      if (staying.some(({ id, phase }) => phase === 'removing' && id < this.instance) && ++yielded === YIELDING_LOOKS)
+        return false
       await sleep(OTHERS_LOOK_MS)
     }
   }

@@ -23,25 +23,33 @@ interface Waiting {
   readonly isWaiting: boolean
 }
 
-async function waitingIn(t: TestContext): Promise<Waiting> {
+async function presenceIn(
+  t: TestContext,
+  isOver: () => boolean = () => false,
+): Promise<{ directory: string; presence: Presence; said(): string }> {
   const directory = await mkdtemp(join(tmpdir(), 'nlm-'))
   t.after(() => rm(directory, { recursive: true, force: true }))
   const loaded = configFromText(`host: { stateDirectory: ${directory} }`, 'c.yaml')
   if (loaded.kind !== 'config') throw new Error(JSON.stringify(loaded))
   const lines: string[] = []
-  let [knowsTooLittle, isOver, isWaiting] = [true, false, false]
   const presence = new Presence(loaded.config, {
     log: createLog('info', { write: (line) => void lines.push(line) }),
     listening: () => [],
     conditions: () => [],
-    isOver: () => isOver,
+    isOver,
     datagramsAnswered: () => 0,
     workers: () => [],
     replaceWorker() {},
   })
+  return { directory, presence, said: () => lines.join('') }
+}
+
+async function waitingIn(t: TestContext): Promise<Waiting> {
+  let [knowsTooLittle, isOver, isWaiting] = [true, false, false]
+  const { directory, presence, said } = await presenceIn(t, () => isOver)
   return {
     directory,
-    said: () => lines.join(''),
+    said,
     knowsEnough: () => (knowsTooLittle = false),
     isToStop: () => (isOver = true),
     async goesOn() {
@@ -56,6 +64,38 @@ async function waitingIn(t: TestContext): Promise<Waiting> {
     },
   }
 }
+
+/** Another one that is asked for its phase, and tells nothing: the first `times`, after which it is gone. */
+async function sayingNothing(t: TestContext, directory: string, times: number): Promise<void> {
+  let asked = 0
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    socket.destroy()
+    if (++asked === times) server.close()
+  })
+  t.after(() => server.close())
+  await new Promise<void>((listening) => server.listen(join(directory, 'silent.instance'), listening))
+}
+
+suite('an agent that ends', () => {
+  for (const { promise, times, isLeft } of [
+    {
+      promise: 'takes one that told nothing, and is gone, for gone: what they shared is taken away',
+      times: 1,
+      isLeft: false,
+    },
+    { promise: 'leaves what they share to one that tells nothing and stays', times: Number.NaN, isLeft: true },
+  ]) {
+    test(promise, async (t) => {
+      const { directory, presence, said } = await presenceIn(t)
+      await presence.join()
+      await sayingNothing(t, directory, times)
+      presence.sayNotReady()
+      await presence.cleanUp()
+      assert.equal(said().includes('interface-left'), isLeft, said())
+    })
+  }
+})
 
 suite('an agent that does not know the zone yet', () => {
   for (const { promise, end } of [

@@ -52,9 +52,9 @@ for (const rules of ['nftables', 'iptables'] as const) {
       assert.doesNotMatch(await node.leftBehind(), /nodelocal/i, next.output())
     })
 
-    test('the new one is killed when it listens, and when it is ready: the old one goes on', async () => {
+    test('the new one is killed when it listens, when it has its rules, and when it is ready: the old one goes on', async () => {
       const old = await start()
-      for (const moment of ['"event":"rules-chosen"', '"event":"ready"']) {
+      for (const moment of ['"event":"udp-implementation"', '"event":"rules-set-up"', '"event":"ready"']) {
         const next = await start(moment)
         await next.kill()
         await assertAnswered([old, next])
