@@ -33,10 +33,13 @@ export interface RealApiServerOptions {
 
 export interface RealApiServer extends ApiUnderTest {
   /**
-   * Kills the API server (SIGKILL) and starts it again on its port. `meanwhile` changes objects by another one on the same etcd,
-   * which is gone before this one is back.
+   * Ends the API server and starts it again on its port. `meanwhile` changes objects by another one on the same etcd, which is
+   * gone before this one is back.
    */
-  restart(meanwhile?: (other: Pick<ApiUnderTest, 'apply' | 'remove'>) => Promise<void>): Promise<void>
+  restart(
+    signal: 'SIGTERM' | 'SIGKILL',
+    meanwhile?: (other: Pick<ApiUnderTest, 'apply' | 'remove'>) => Promise<void>,
+  ): Promise<void>
   /** etcd forgets its history up to now, as it is told to every five minutes. */
   compact(): Promise<void>
 }
@@ -100,8 +103,8 @@ export async function startRealApiServer(folder: string, options: RealApiServerO
         const path = join(directory, `kubeconfig-${randomBytes(4).toString('hex')}`)
         return writeKubeconfig(path, api.url, options, api.certificatePath)
       },
-      restart: async (meanwhile) => {
-        await end(apiServer, 'SIGKILL')
+      restart: async (signal, meanwhile) => {
+        await end(apiServer, signal)
         if (meanwhile !== undefined) {
           const other = new ApiAdmin(otherPort!, token, certificatePath)
           const program = await startApiServer(other, otherPort!)

@@ -41,17 +41,22 @@ for (const hasWatchList of [true, false]) {
       return scene
     }
 
-    test('is killed and comes back', async (t) => {
-      await put(clusterSetIp('web', '10.0.0.1'), headless('db'), slice('db-1', 'db', ['10.1.0.1']))
-      const scene = await opened(t)
-      await neverDenied(scene, 'web', async () => {
-        await server.restart()
-        await connected(scene)
+    for (const [how, signal] of [
+      ['is killed', 'SIGKILL'],
+      ['is stopped', 'SIGTERM'],
+    ] as const) {
+      test(`${how} and comes back`, async (t) => {
+        await put(clusterSetIp('web', '10.0.0.1'), headless('db'), slice('db-1', 'db', ['10.1.0.1']))
+        const scene = await opened(t)
+        await neverDenied(scene, 'web', async () => {
+          await server.restart(signal)
+          await connected(scene)
+        })
+        assert.deepEqual(scene.addressesOf('db'), ['10.1.0.1'])
+        await put(clusterSetIp('new', '10.0.0.2'))
+        await until('what is new is there', () => scene.addressesOf('new') !== undefined)
       })
-      assert.deepEqual(scene.addressesOf('db'), ['10.1.0.1'])
-      await put(clusterSetIp('new', '10.0.0.2'))
-      await until('what is new is there', () => scene.addressesOf('new') !== undefined)
-    })
+    }
 
     test('comes back changed and without its history: what vanished is removed, what stayed is never denied', async (t) => {
       await put(clusterSetIp('stays', '10.0.0.1'), headless('db'))
@@ -60,7 +65,7 @@ for (const hasWatchList of [true, false]) {
       const scene = await opened(t)
       const changed = slice('db-2', 'db', ['10.1.0.2'])
       await neverDenied(scene, 'stays', async () => {
-        await server.restart(async (other) => {
+        await server.restart('SIGKILL', async (other) => {
           await other.remove('ServiceImport', 'demo', 'goes')
           await other.remove('EndpointSlice', 'demo', 'db-1')
           await other.apply(changed)
