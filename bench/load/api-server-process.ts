@@ -1,6 +1,7 @@
 // A Kubernetes API in a process of its own for the scale bench, so that its work is not counted as ours. Takes the number
 // of services; half are headless with twenty endpoints each, so that there are ten endpoints to a service. Prints the
-// path of a kubeconfig; each line on standard input replaces one slice's first address by the line's text. Two more
+// path of a kubeconfig; each line on standard input replaces one slice's first address by the line's text, and is answered by
+// when the first octet after it was handed to the kernel: nanoseconds of the machine's monotonic clock. Two more
 // numbers make one large headless service, of so many slices with so many endpoints; the line `flap` turns one of them
 // on and off. The line `relist` forgets all versions and ends all watches, as after a long absence.
 
@@ -70,7 +71,16 @@ function largeSliceOf(i: number, isFirstReady: boolean): KubernetesObject {
   }
 }
 
-const api = await startFakeApiServer()
+/** Whether the next octet that is sent tells of the change. */
+let isChanged = false
+const api = await startFakeApiServer({
+  onSend: () => {
+    if (!isChanged) return
+    isChanged = false
+    const sentNs = process.hrtime.bigint()
+    setImmediate(() => console.log(String(sentNs)))
+  },
+})
 await api.installCrd(['v1beta1'])
 for (let i = 0; i < services; i++) {
   await api.apply(importOf(i))
@@ -90,6 +100,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   } else if (line === 'relist') {
     api.compact()
     api.cutWatches('expired')
-  } else await api.apply(sliceOf(0, line))
+  } else {
+    isChanged = true
+    await api.apply(sliceOf(0, line))
+  }
 }
 await api.stop()

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { constants as osConstants, setPriority } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BUNDLE, RUNTIME_OPTIONS } from './as-shipped.ts'
 import { COUNT_CPU, type RecordedTurns } from './turn-recorder.ts'
@@ -12,16 +13,8 @@ import { COUNT_CPU, type RecordedTurns } from './turn-recorder.ts'
 const READY_MS = 60_000
 /** The kernel's unit of CPU time (`getconf CLK_TCK`). */
 const CLOCK_TICK_MS = 10
+const NANOSECONDS_PER_MS = 1e6
 const root = new URL('../../', import.meta.url).pathname
-
-export async function firstLine(child: ChildProcess): Promise<string> {
-  let text = ''
-  for await (const chunk of child.stdout!) {
-    text += String(chunk)
-    if (text.includes('\n')) break
-  }
-  return text.split('\n')[0]!
-}
 
 export async function until(holds: () => Promise<boolean>, everyMs: number): Promise<void> {
   const endMs = performance.now() + READY_MS
@@ -91,14 +84,25 @@ export function cpuMs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * CLOCK_TICK_MS
 }
 
-/**
- * An API server with so many services (`api-server-process.ts`), and where its kubeconfig is. It gives way to the agent: real
- * ones have machines of their own.
- */
-export async function startScaleApi(...args: readonly number[]): Promise<{ api: ChildProcess; kubeconfig: string }> {
+export interface ScaleApi {
+  readonly api: ChildProcess
+  readonly kubeconfig: string
+  /** Milliseconds of `monotonicMs` at which the event of the next change was sent; ask once for each of them. */
+  sentMs(): Promise<number>
+}
+
+/** Milliseconds of a clock that all processes of the machine share. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / NANOSECONDS_PER_MS
+}
+
+/** An API server with so many services (`api-server-process.ts`). It gives way to the agent: real ones have machines of their own. */
+export async function startScaleApi(...args: readonly number[]): Promise<ScaleApi> {
   const api = spawn(process.execPath, [join(root, 'bench/load/api-server-process.ts'), ...args.map(String)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   setPriority(api.pid!, osConstants.priority.PRIORITY_LOW)
-  return { api, kubeconfig: await firstLine(api) }
+  const lines = createInterface({ input: api.stdout! })[Symbol.asyncIterator]()
+  const nextLine = async (): Promise<string> => String((await lines.next()).value)
+  return { api, kubeconfig: await nextLine(), sentMs: async () => Number(await nextLine()) / NANOSECONDS_PER_MS }
 }

@@ -46,6 +46,8 @@ export interface FakeApiServerOptions {
   readonly allows?: (asked: Access) => boolean
   /** Default: chosen by the system. */
   readonly port?: number
+  /** Called before every piece of a body is handed to the kernel. */
+  readonly onSend?: () => void
 }
 
 export interface FakeApiServer extends ApiUnderTest {
@@ -167,7 +169,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}): Pr
     response.once('close', () => (entry.isOpen = false))
     response.setHeader('audit-id', randomUUID())
     response.setHeader('cache-control', 'no-cache, private')
-    const writer = new BodyWriter(response, entry, faults)
+    const writer = new BodyWriter(response, entry, faults, options.onSend)
     try {
       await serve(targetOf(url), writer, entry, response)
     } catch (error) {

@@ -10,6 +10,7 @@ import { RecordType } from '../../dns/wire/record-type.ts'
 import type { ServiceRecords } from '../../dns/zone/rrset.ts'
 import { isIpv4, portAndTarget } from './drafts.ts'
 import type { EndpointFacts, PortFacts, SliceFacts } from './facts.ts'
+import { GradualMap } from './gradual-map.ts'
 import { type Ignored, IgnoredList } from './ignored.ts'
 import { LiveRrset } from './live-rrset.ts'
 import { nameOfCluster, nameOfEndpoint, nameOfPort } from './names.ts'
@@ -17,8 +18,11 @@ import { hasSameFrame, isSameEndpoint } from './same-facts.ts'
 
 type Step = 'add' | 'remove'
 
-/** Records told or taken back until it is looked whether there is time for more: well below a millisecond. */
-const RECORDS_A_LOOK = 200
+/**
+ * Records told or taken back until it is looked whether there is time for more: a tenth of a millisecond, and a few where the
+ * tables of many ports' records grow, which they do all at the same endpoint.
+ */
+const RECORDS_A_LOOK = 50
 
 /** Names that do not fit of which is known that they were told. */
 const TOO_LONG_MAX = 1_000
@@ -28,7 +32,7 @@ export class LargeHeadless {
   readonly #nameOctetsMax: number
   /** By the slice's name. */
   readonly #slices = new Map<string, SliceFacts>()
-  readonly #records = new Map<RelativeName, LiveRrset[]>()
+  readonly #records = new GradualMap<LiveRrset[]>()
   /** Names with SRV records: their answers hold the addresses of the names they lead to. */
   readonly #owners = new Set<RelativeName>()
   /** Names that did not fit. */
@@ -120,32 +124,22 @@ export class LargeHeadless {
     const ports = clusterId === undefined ? [] : slice.ports.map((port) => ({ port, owner: this.#ownerOf(port) }))
     let records = 0
     for (let i = start; i < end; i++) {
-      const endpoint = endpoints[i]!
-      for (const address of endpoint.addresses) this.#count(step, this.#serviceName, typeOf(address), address)
-      if (clusterName !== undefined)
-        this.#applyTarget(step, nameOfEndpoint(endpoint.host, clusterName), endpoint, ports)
-      records += endpoint.addresses.length + ports.length
-      if (records < RECORDS_A_LOOK) continue
-      records = 0
-      yield
-    }
-  }
-
-  #applyTarget(
-    step: Step,
-    target: RelativeName,
-    { addresses }: EndpointFacts,
-    ports: readonly { readonly port: PortFacts; readonly owner: RelativeName | undefined }[],
-  ): void {
-    if (!this.#admits(target)) return
-    for (const address of addresses) {
-      if (this.#count(step, target, typeOf(address), address)) this.#hasTargetChanged = true
-    }
-    for (const { port, owner } of ports) {
-      const service = portAndTarget(port, target)
-      // A service may have a port twice, under two names or under none: counted as often here as there.
-      this.#count(step, this.#serviceName, RecordType.SRV, service)
-      if (owner !== undefined) this.#count(step, owner, RecordType.SRV, service)
+      const { host, addresses } = endpoints[i]!
+      const target = clusterName === undefined ? undefined : nameOfEndpoint(host, clusterName)
+      const isTarget = target !== undefined && this.#admits(target)
+      for (const address of addresses) {
+        this.#count(step, this.#serviceName, typeOf(address), address)
+        if (isTarget && this.#count(step, target, typeOf(address), address)) this.#hasTargetChanged = true
+        if (++records % RECORDS_A_LOOK === 0) yield
+      }
+      if (!isTarget) continue
+      for (const { port, owner } of ports) {
+        const service = portAndTarget(port, target)
+        // A service may have a port twice, under two names or under none: counted as often here as there.
+        this.#count(step, this.#serviceName, RecordType.SRV, service)
+        if (owner !== undefined) this.#count(step, owner, RecordType.SRV, service)
+        if (++records % RECORDS_A_LOOK === 0) yield
+      }
     }
   }
 

@@ -22,7 +22,12 @@ export interface Rrset {
  * Every name of one service with its rrsets, at most one per type. A name without rrsets exists and has no data; a
  * service without names still makes its namespace exist.
  */
-export type ServiceRecords = ReadonlyMap<RelativeName, readonly Rrset[]>
+export interface ServiceRecords extends Iterable<readonly [RelativeName, readonly Rrset[]]> {
+  readonly size: number
+  get(name: RelativeName): readonly Rrset[] | undefined
+  has(name: RelativeName): boolean
+  keys(): Iterable<RelativeName>
+}
 
 /** What stands at a name that exists without data. */
 export const NO_RRSETS: readonly Rrset[] = []

@@ -30,14 +30,16 @@ export class BodyWriter {
   readonly #response: ServerResponse
   readonly #entry: RequestLogEntry
   readonly #faults: Faults
+  readonly #onSend: (() => void) | undefined
   readonly #closed: Promise<unknown>
   #gzip: Gzip | undefined
   #packed: Promise<void> | undefined
 
-  constructor(response: ServerResponse, entry: RequestLogEntry, faults: Faults) {
+  constructor(response: ServerResponse, entry: RequestLogEntry, faults: Faults, onSend?: () => void) {
     this.#response = response
     this.#entry = entry
     this.#faults = faults
+    this.#onSend = onSend
     this.#closed = new Promise((resolve) => response.once('close', resolve))
   }
 
@@ -115,6 +117,7 @@ export class BodyWriter {
       return false
     }
     this.#entry.bytes += bytes.length
+    this.#onSend?.()
     // Until the kernel has it: what breaks next must not take it along.
     const written = new Promise<void>((resolve) => this.#response.write(bytes, () => resolve()))
     await Promise.race([written, this.#closed])

@@ -64,6 +64,23 @@ suite('a large headless service', () => {
     assert.ok(namesMost < 50, String(namesMost))
   })
 
+  test('takes an endpoint of many ports in by pieces', () => {
+    const large = begin()
+    const slices = [sliceOf(1, 1_000)]
+    const { turns } = followInTurns(large, slices)
+    assert.deepEqual(meaningOf(large.records), atOnce(slices))
+    assert.ok(turns > 15, String(turns))
+  })
+
+  test('a record that several slices tell goes with the last of them, whatever was there before it', () => {
+    const large = begin()
+    const [one, other, third] = ['one', 'other', 'third'].map((name) => ({ ...sliceOf(40, 3), name }))
+    for (const slices of [[one!], [one!, other!], [one!, other!, third!], [other!, third!], [third!], []]) {
+      followInTurns(large, slices)
+      assert.deepEqual(meaningOf(large.records), atOnce(slices), `${slices.length} slices`)
+    }
+  })
+
   test('a slice that changes while it is taken in ends as it is at last', () => {
     for (const stopAfter of [1, 3, 10]) {
       const large = begin()
