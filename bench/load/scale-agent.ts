@@ -3,7 +3,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { constants as osConstants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -98,10 +97,11 @@ export function monotonicMs(): number {
 
 /** An API server with so many services (`api-server-process.ts`). It gives way to the agent: real ones have machines of their own. */
 export async function startScaleApi(...args: readonly number[]): Promise<ScaleApi> {
-  const api = spawn(process.execPath, [join(root, 'bench/load/api-server-process.ts'), ...args.map(String)], {
+  const script = join(root, 'bench/load/api-server-process.ts')
+  // From its start on, and so all its threads, which a priority that is set later leaves out.
+  const api = spawn('nice', ['-n', '19', process.execPath, '--v8-pool-size=1', script, ...args.map(String)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
-  setPriority(api.pid!, osConstants.priority.PRIORITY_LOW)
   const lines = createInterface({ input: api.stdout! })[Symbol.asyncIterator]()
   const nextLine = async (): Promise<string> => String((await lines.next()).value)
   return { api, kubeconfig: await nextLine(), sentMs: async () => Number(await nextLine()) / NANOSECONDS_PER_MS }

@@ -90,15 +90,32 @@ const ZONE_LOOK_MS = 20
 /** Waits, for a while, until the zone may be asked about any name. */
 export async function untilZoneIsKnown(zone: Zone, isOver: () => boolean): Promise<void> {
   const endMs = nowMs() + ZONE_WAIT_MS
-  while (zone.state === 'unsynced' && nowMs() < endMs && !isOver()) await sleep(ZONE_LOOK_MS)
+  while (!zone.isWhole && nowMs() < endMs && !isOver()) await sleep(ZONE_LOOK_MS)
+}
+
+/** Namespaces that a condition names. */
+const NAMESPACES_TOLD_MAX = 10
+
+/** Of what is not known yet; undefined where all is, or where no namespaces are named. */
+function missingNamespaces(zone: Zone, controlPlane: ControlPlane | undefined): string | undefined {
+  if (zone.isWhole) return undefined
+  const missing = controlPlane?.status().namespaces.filter(({ isListed }) => !isListed) ?? []
+  if (missing.length === 0) return undefined
+  const told = missing
+    .slice(0, NAMESPACES_TOLD_MAX)
+    .map(({ name, failures }) => (failures.length === 0 ? name : `${name} (${failures.join(', ')})`))
+  const more = missing.length - told.length
+  return `not listed: ${told.join(', ')}${more === 0 ? '' : ` and ${more} more`}`
 }
 
 /** Whether the zone can answer, and from what. */
 export function zoneCondition(zone: Zone, controlPlane: ControlPlane | undefined): Condition {
   const isFromSnapshot = controlPlane?.status().fromSnapshot === true
+  const state = isFromSnapshot ? 'from the snapshot file, not from the API server' : zone.state
+  const missing = missingNamespaces(zone, controlPlane)
   return {
     name: 'zone-synced',
-    isMet: zone.state !== 'unsynced' || isFromSnapshot,
-    detail: isFromSnapshot ? 'from the snapshot file, not from the API server' : zone.state,
+    isMet: zone.isWhole || isFromSnapshot,
+    detail: missing === undefined ? state : `${state}; ${missing}`,
   }
 }

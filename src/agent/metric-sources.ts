@@ -53,7 +53,10 @@ export function metricSources(parts: MetricParts): MetricSources {
     zone: () => {
       const status = parts.controlPlane()?.status()
       return {
-        isSynced: zone.state !== 'unsynced',
+        isSynced: zone.isWhole,
+        namespaces: Object.fromEntries(
+          (status?.namespaces ?? []).map(({ name, isListed }) => [name, isListed ? 1 : 0]),
+        ),
         states: zoneStates(zone.state, status?.fromSnapshot === true),
         searchSuffixShortCuts: parts.fastPath.traffic.reduce(
           (sum, { shortCuts }) => sum + shortCuts,
@@ -129,5 +132,7 @@ function ageOf(atSeconds: number | undefined): number | undefined {
 /** 1 for the state that the zone is in. */
 function zoneStates(state: Zone['state'], isFromSnapshot: boolean): Record<string, number> {
   const now = isFromSnapshot ? 'snapshot' : state
-  return Object.fromEntries(['unsynced', 'synced', 'absent', 'snapshot'].map((one) => [one, one === now ? 1 : 0]))
+  return Object.fromEntries(
+    ['unsynced', 'partial', 'synced', 'absent', 'snapshot'].map((one) => [one, one === now ? 1 : 0]),
+  )
 }

@@ -20,7 +20,7 @@ import { OBJECT_KINDS, type ObjectKind, ObjectStore } from './object-store.ts'
 import { Publisher } from './publisher.ts'
 import type { RecordSettings } from './records/records-of.ts'
 import { SnapshotKeeper } from './snapshot-keeper.ts'
-import type { Source, SourceStatus } from './source.ts'
+import type { Source, SourceStatus, WatchedNamespace } from './source.ts'
 import { Turns } from './turns.ts'
 import { WATCH_LIMITS, type WatchLimits } from './watch.ts'
 
@@ -83,6 +83,8 @@ export interface ControlStatus {
   readonly changedAt: number | undefined
   /** Whether the source answers now: watches are open, the directory is readable. */
   readonly connected: boolean
+  /** Namespaces that are named in the configuration; none: all are watched. */
+  readonly namespaces: readonly WatchedNamespace[]
   /** By kind, whether all its changes are seen; without the kinds that nobody has to watch. */
   readonly watched: ReadonlyMap<ObjectKind, boolean>
   /** Seconds of the Unix epoch at the last word of the source: an event, a bookmark, a list, a change of files. */
@@ -115,6 +117,7 @@ export interface ControlPlane {
 
 const NO_SOURCE_STATUS: SourceStatus = {
   connected: true,
+  namespaces: [],
   watched: new Map(),
   lastEventAt: undefined,
   relists: 0,
@@ -194,6 +197,8 @@ export class Sync {
   readonly #store: ObjectStore
   /** Services that were in the zone at our start. */
   readonly #inherited: Set<ServiceKey>
+  /** Namespaces of which all is published, while that is not said of the whole zone. */
+  readonly #known = new Set<string>()
   #syncedAt: number | undefined
   #epoch = 0
 
@@ -217,6 +222,7 @@ export class Sync {
     // What an earlier source left in the zone and this one does not know is gone. Later on the store tells what goes.
     for (const service of this.#inherited) if (!this.#store.hasImport(service)) this.#publisher.touch(service)
     this.#inherited.clear()
+    this.#known.clear()
     const epoch = ++this.#epoch
     this.#publisher.afterPublication(() => {
       if (epoch !== this.#epoch) return
@@ -227,14 +233,32 @@ export class Sync {
     })
   }
 
+  /** Everything in one namespace is listed and in the store, and `namespaces` are all that there are. */
+  settleNamespace(namespace: string, namespaces: readonly string[]): void {
+    if (this.#known.has(namespace)) return
+    for (const service of this.#inherited) {
+      if (!service.startsWith(`${namespace}/`)) continue
+      this.#inherited.delete(service)
+      if (!this.#store.hasImport(service)) this.#publisher.touch(service)
+    }
+    const epoch = this.#epoch
+    this.#publisher.afterPublication(() => {
+      if (epoch !== this.#epoch) return
+      this.#known.add(namespace)
+      this.#parts.zone.becomePartial(namespaces.filter((one) => !this.#known.has(one)))
+      this.#parts.onZoneStateChanged('partial')
+    })
+  }
+
   /** The kinds appeared and are not listed yet: what they hold must not be denied. */
   unsettle(): void {
     this.#epoch++
+    this.#known.clear()
     this.#setState('unsynced')
   }
 
   /** False when that is the zone's state already. */
-  #setState(state: ZoneState): boolean {
+  #setState(state: Exclude<ZoneState, 'partial'>): boolean {
     if (this.#parts.zone.state === state) return false
     this.#parts.zone.state = state
     this.#parts.onZoneStateChanged(state)
@@ -303,6 +327,7 @@ async function startKubernetes(settings: ControlSettings, parts: ControlParts, o
     limits: settings.watchLimits ?? WATCH_LIMITS,
     turns: own.turns,
     onSettled: (state) => own.sync.settle(state),
+    onNamespaceSettled: (namespace, all) => own.sync.settleNamespace(namespace, all),
     onUnsettled: () => own.sync.unsettle(),
     hasImports: () => own.store.count('serviceImport') > 0,
     nowMs: () => parts.nowMs(),

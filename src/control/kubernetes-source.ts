@@ -40,6 +40,8 @@ export interface KubernetesSourceParts {
   readonly turns: Turns
   /** Both kinds are listed, or (`absent`) the imports are not served. */
   onSettled(state: 'synced' | 'absent'): void
+  /** Both kinds are listed in one of the namespaces that are named (all of them), and not yet in all. */
+  onNamespaceSettled(namespace: string, all: readonly string[]): void
   /** The imports are served from now on and not listed yet. */
   onUnsettled(): void
   /** Whether imports are known, from the API or a snapshot. */
@@ -90,6 +92,11 @@ export class KubernetesSource {
     const imports = this.#crdVersion === null ? 0 : this.#namespaces.length
     return {
       connected: this.#connected.size >= this.#namespaces.length + imports,
+      namespaces: this.#named.map((name) => ({
+        name,
+        isListed: this.#isSettled || this.#isListed(name),
+        failures: [...new Set(OBJECT_KINDS.flatMap((kind) => this.#lastFailures.get(nameOf(kind, name)) ?? []))],
+      })),
       watched: new Map(
         OBJECT_KINDS.filter((kind) => kind !== 'serviceImport' || this.#crdVersion !== null).map((kind) => [
           kind,
@@ -224,7 +231,7 @@ export class KubernetesSource {
         if (key !== undefined) intake.remove(kind, key)
       },
       retain: (listed) => intake.retain(kind, namespace, listed, () => turns.breathe()),
-      onListed: () => this.#wasListed(name),
+      onListed: () => this.#wasListed(kind, namespace),
       onWord: () => this.#heard(),
       onConnected: (isConnected) => {
         if (!isConnected) this.#connected.delete(name)
@@ -248,11 +255,24 @@ export class KubernetesSource {
     })
   }
 
-  #wasListed(name: string): void {
-    this.#listed.add(name)
-    if (this.#isSettled || this.#listed.size < this.#namespaces.length * 2) return
-    this.#isSettled = true
-    this.#parts.onSettled('synced')
+  #wasListed(kind: ObjectKind, namespace: string | undefined): void {
+    this.#listed.add(nameOf(kind, namespace))
+    if (this.#isSettled) return
+    if (this.#namespaces.every((one) => this.#isListed(one))) {
+      this.#isSettled = true
+      this.#parts.onSettled('synced')
+    } else if (namespace !== undefined && this.#isListed(namespace)) {
+      this.#parts.onNamespaceSettled(namespace, this.#named)
+    }
+  }
+
+  #isListed(namespace: string | undefined): boolean {
+    return OBJECT_KINDS.every((kind) => this.#listed.has(nameOf(kind, namespace)))
+  }
+
+  /** The namespaces that are followed, where not all of them are. */
+  get #named(): readonly string[] {
+    return this.#namespaces.filter((namespace) => namespace !== undefined)
   }
 
   #heard(): void {

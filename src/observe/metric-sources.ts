@@ -83,7 +83,9 @@ export interface CacheSnapshot {
 
 export interface ZoneSnapshot {
   readonly isSynced: boolean
-  /** 1 for the state that the zone is in, 0 for the others: `unsynced`, `synced`, `absent`, `snapshot`. */
+  /** By namespace that the configuration names: 1 once all of it is listed. */
+  readonly namespaces: Counts
+  /** 1 for the state that the zone is in, 0 for the others: `unsynced`, `partial`, `synced`, `absent`, `snapshot`. */
   readonly states: Counts
   /** Names answered by the search-suffix short cut. */
   readonly searchSuffixShortCuts: number

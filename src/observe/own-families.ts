@@ -7,6 +7,12 @@ export const OWN_FAMILIES: readonly Family[] = [
   gauge('nodelocal_mcs_zone_synced', '1 once the zone knows all objects.', [], ({ zone }) =>
     only(zone.isSynced ? 1 : 0),
   ),
+  gauge(
+    'nodelocal_mcs_zone_namespace_synced',
+    '1 once the zone knows all objects of a namespace that the configuration names.',
+    ['namespace'],
+    ({ zone }) => byKey('namespace', zone.namespaces),
+  ),
   gauge('nodelocal_mcs_zone_state', '1 for the state that the zone is in.', ['state'], ({ zone }) =>
     byKey('state', zone.states),
   ),

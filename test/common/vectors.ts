@@ -53,6 +53,9 @@ export interface VectorSettings {
   readonly localClusterId: string | undefined
   /** Other than `synced` only where the zone can be put in that state. */
   readonly state: 'synced' | 'unsynced' | 'absent'
+  /** Namespaces that are watched by name, none for all, and those beside them that must not be listed: the zone is partial then. */
+  readonly namespaces: readonly string[]
+  readonly missing: readonly string[]
   /** What `ns.dns.<zone>` resolves to. */
   readonly serverAddresses: readonly string[]
 }
@@ -93,6 +96,8 @@ export function parseVectors(text: string): Pick<VectorTable, 'settings' | 'case
     submariner: false,
     localClusterId: undefined as string | undefined,
     state: 'synced' as VectorSettings['state'],
+    namespaces: [] as string[],
+    missing: [] as string[],
     serverAddresses: [] as string[],
   }
   const cases: { promise: string; line: number; question: VectorQuestion; expected: DraftResponse }[] = []
@@ -124,6 +129,8 @@ export function parseVectors(text: string): Pick<VectorTable, 'settings' | 'case
       else if (key === 'submariner') settings.submariner = value === 'on'
       else if (key === 'local-cluster') settings.localClusterId = value
       else if (key === 'state') settings.state = value as VectorSettings['state']
+      else if (key === 'namespace') settings.namespaces.push(value)
+      else if (key === 'missing') settings.missing.push(value)
       else if (key === 'server-address') settings.serverAddresses.push(value)
       else fail('no such setting')
     } else fail('no such verb')

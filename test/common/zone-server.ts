@@ -41,6 +41,7 @@ export function zoneOf(objects: readonly unknown[], settings: VectorSettings): Z
     zone.replace(key, records)
   }
   zone.state = settings.state
+  if (settings.missing.length > 0) zone.becomePartial(settings.missing)
   return zone
 }
 

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WATCH_LIMITS } from '../../src/control/watch.ts'
+import { relativeName } from '../../src/dns/wire/name.ts'
 import type { RequestLogEntry } from '../common/api-server/body-writer.ts'
 import type { ResourceName } from '../common/api-server/resources.ts'
 import { type FakeApiServer, type FakeApiServerOptions, startFakeApiServer } from '../common/fake-api-server.ts'
@@ -285,6 +286,64 @@ suite('the zone survives an API server that', () => {
       assert.ok(scene.log.some(({ event, fields }) => event === 'watch-failed' && fields['code'] === String(status)))
     })
   }
+
+  test('refuses one of the namespaces that are named: the others are exact, and so is that one when it may be listed', async (t) => {
+    let isAllowed = false
+    const server = await serverWith(t, { allows: ({ namespace }) => isAllowed || namespace !== 'bank' })
+    await server.applyMany([
+      clusterSetIp('web', '10.0.0.1', 'shop'),
+      clusterSetIp('till', '10.0.0.2', 'bank'),
+      headless('db', 'shop'),
+      slice('db-1', 'db', ['10.1.0.1'], 'shop'),
+    ])
+    const namespaces = ['shop', 'bank', 'empty']
+    const scene = await follow(t, await server.kubeconfig(), { namespaces, limits: HASTE })
+    const knows = (service: string, namespace: string): boolean =>
+      scene.zone.isKnown(relativeName([service, namespace, 'svc'])!)
+    await until('the others are known', () => knows('any', 'shop') && knows('any', 'empty'))
+    assert.deepEqual([scene.zone.state, scene.zone.isWhole, knows('till', 'bank')], ['partial', false, false])
+    // What was listed is published by then: denied is only what does not exist.
+    assert.deepEqual(scene.addressesOf('web', 'shop'), ['10.0.0.1'])
+    assert.deepEqual(scene.addressesOf('db', 'shop'), ['10.1.0.1'])
+    await until('both kinds are refused', () => errorsOf(scene, '403') >= 2)
+    const { synced, syncedAt, connected, namespaces: watched } = scene.controlPlane.status()
+    assert.deepEqual([synced, syncedAt, connected], [false, undefined, false])
+    assert.deepEqual(watched, [
+      { name: 'shop', isListed: true, failures: [] },
+      { name: 'bank', isListed: false, failures: ['403'] },
+      { name: 'empty', isListed: true, failures: [] },
+    ])
+
+    // A change of what is known is followed meanwhile, and measured from the whole zone on alone.
+    await server.apply(clusterSetIp('web', '10.0.0.9', 'shop'))
+    await until('a change is seen', () => scene.addressesOf('web', 'shop')?.[0] === '10.0.0.9')
+    await server.remove('ServiceImport', 'shop', 'web')
+    await until('a deletion is seen', () => scene.addressesOf('web', 'shop') === undefined)
+    assert.equal(scene.zone.state, 'partial')
+
+    isAllowed = true
+    await until('all of it is known', () => scene.zone.state === 'synced')
+    assert.deepEqual(scene.addressesOf('till', 'bank'), ['10.0.0.2'])
+    assert.ok(scene.controlPlane.status().namespaces.every(({ isListed }) => isListed))
+    assert.deepEqual(scene.states.slice(-1), ['synced'])
+  })
+
+  test('loses the CRDs while a namespace is refused, and has them again: what it listed before is no knowledge then', async (t) => {
+    const server = await serverWith(t, { allows: ({ namespace }) => namespace !== 'bank' })
+    await server.apply(clusterSetIp('web', '10.0.0.1', 'shop'))
+    const scene = await follow(t, await server.kubeconfig(), { namespaces: ['shop', 'bank'], limits: HASTE })
+    await until('one namespace is known', () => scene.zone.state === 'partial')
+    await server.removeCrd()
+    await until('there are none', () => scene.zone.state === 'absent')
+    const lift = server.faults.hold({ verb: 'watch', resource: 'serviceimports' })
+    await server.installCrd(['v1beta1'])
+    await until('there may be some', () => scene.zone.state === 'unsynced')
+    assert.equal(scene.zone.isKnown(relativeName(['web', 'shop', 'svc'])!), false)
+    await server.apply(clusterSetIp('web', '10.0.0.2', 'shop'))
+    lift()
+    await until('one namespace is known again', () => scene.zone.state === 'partial')
+    assert.deepEqual(scene.addressesOf('web', 'shop'), ['10.0.0.2'])
+  })
 
   test('says when to come back', async (t) => {
     const server = await serverWith(t)

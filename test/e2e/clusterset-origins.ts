@@ -45,6 +45,7 @@ export const MANIFESTS: Origin = {
   what: 'manifests',
   skips: {
     unsynced: 'a directory is read before the first query',
+    partial: 'a directory has all namespaces',
     absent: 'a directory knows no CRDs',
   },
   open: async (table) => {
@@ -63,12 +64,16 @@ export const IN_REPO_API: Origin = {
   what: 'the API',
   skips: {},
   open: async (table) => {
-    const api = await startFakeApiServer()
+    const { namespaces, missing } = table.settings
+    const api = await startFakeApiServer({ allows: ({ namespace }) => !missing.includes(namespace ?? '') })
     await api.applyMany(table.objects as KubernetesObject[])
     // Imports are known and slices are not: the zone is not synced and stays so.
     if (table.settings.state === 'unsynced') api.faults.hold({ resource: 'endpointslices' })
     return {
-      clusterset: { source: 'kubernetes', kubernetes: { kubeconfig: await api.kubeconfig() } },
+      clusterset: {
+        source: 'kubernetes',
+        kubernetes: { kubeconfig: await api.kubeconfig(), namespaces: [...namespaces, ...missing] },
+      },
       refused: [],
       reached: (agent) => reachedFromApi(agent, api, table, table.objects as KubernetesObject[]),
       close: () => api.stop(),
@@ -81,7 +86,7 @@ export function realApi(folder: string): Origin {
   let cluster: RbacCluster | undefined
   return {
     what: 'a real API server',
-    skips: {},
+    skips: { partial: 'what is granted there, here, is granted in all namespaces' },
     open: async (table) => {
       cluster ??= await startRealCluster(folder, { hasWatchList: true })
       const { api, kubeconfig, grant } = cluster
@@ -160,7 +165,7 @@ async function reachedFromApi(
       () => agent.output(),
     )
   }
-  await isInState(agent, 'synced')
+  await isInState(agent, settings.missing.length > 0 ? 'partial' : 'synced')
   if (settings.state !== 'absent') return
   await api.removeCrd()
   await isInState(agent, 'absent')

@@ -24,6 +24,7 @@ const TABLES = [
   'submariner',
   'submariner-off',
   'unsynced',
+  'partial',
   'absent',
 ]
 

@@ -185,3 +185,49 @@ async function unreachableKubeconfig(t: TestContext): Promise<string> {
   writeFileSync(kept, text)
   return kept
 }
+
+test('serves the namespaces that it may list, and says which it may not', async (t) => {
+  const api = await startFakeApiServer({ allows: ({ namespace }) => namespace !== 'bank' })
+  t.after(() => api.stop())
+  await api.applyMany([importOf('cache', '10.42.0.7'), importOf('queue', '10.42.0.8')])
+  const kubernetes = { kubeconfig: await api.kubeconfig(), namespaces: ['shop', 'bank'] }
+  const agent = await startAgentProcess({ clusterset: { source: 'kubernetes', kubernetes }, forward: [] })
+  t.after(() => agent.stop())
+  const rcode = async (name: string) =>
+    responseFromBytes(
+      await askUdp(agent.port, queryBytes({ name: `${name}.svc.clusterset.local.`, type: 1, class: 1 })),
+    ).rcode
+  await until(
+    async () => (await rcode('none.shop')) === 'NXDOMAIN',
+    20_000,
+    () => agent.output(),
+  )
+  assert.deepEqual([await rcode('cache.shop'), await rcode('till.bank')], ['NOERROR', 'SERVFAIL'])
+
+  await until(
+    async () => (await agent.health('/readyz')).body.includes('"partial; not listed: bank (403)"'),
+    20_000,
+    () => agent.output(),
+  )
+  assert.equal((await agent.health('/readyz')).status, 503)
+  const metrics = await agent.metrics()
+  for (const series of [
+    'nodelocal_mcs_zone_synced 0',
+    'nodelocal_mcs_zone_state{state="partial"} 1',
+    'nodelocal_mcs_zone_namespace_synced{namespace="shop"} 1',
+    'nodelocal_mcs_zone_namespace_synced{namespace="bank"} 0',
+  ])
+    assert.ok(metrics.includes(`${series}\n`), series)
+
+  const explained = async (name: string) => {
+    const { body } = await agent.health(`/explain?name=${name}.svc.clusterset.local`)
+    return (JSON.parse(body) as { verdict: { rcode: string; reason: string; text: string } }).verdict
+  }
+  assert.deepEqual(
+    [(await explained('none.shop')).rcode, (await explained('till.bank')).rcode],
+    ['NXDOMAIN', 'SERVFAIL'],
+  )
+  const { reason, text } = await explained('till.bank')
+  assert.equal(reason, 'not-synced')
+  assert.match(text, /services of its namespace are not known yet .*403/)
+})

@@ -34,7 +34,8 @@ export function metricFixture(over: Partial<MetricSources> = {}): MetricFixture 
     }),
     zone: () => ({
       isSynced: true,
-      states: { unsynced: 0, synced: 1, absent: 0, snapshot: 0 },
+      namespaces: { shop: 1, bank: 0 },
+      states: { unsynced: 0, partial: 0, synced: 1, absent: 0, snapshot: 0 },
       searchSuffixShortCuts: 2,
       names: 12,
       services: 4,

@@ -60,7 +60,9 @@ export async function explainClusterset(
     service: service ?? null,
     suggestions,
   }
-  return { part, denial: denialOf(question, look, part, found) }
+  const denial =
+    look.owner === 'nobody' && !zone.isKnown(look.name) ? notSynced(part) : denialOf(question, look, part, found)
+  return { part, denial }
 }
 
 /** What the zone has of the name, cut to what is told; undefined where the name does not exist. */
@@ -121,7 +123,6 @@ function denialOf(
 }
 
 function nameDenial(labels: readonly string[], part: ExplainedClusterset, found: ServiceLook | undefined): Denial {
-  if (part.state === 'unsynced') return notSynced(part)
   if (part.state === 'absent') {
     return {
       reason: 'no-service-import-kind',
@@ -136,13 +137,13 @@ function nameDenial(labels: readonly string[], part: ExplainedClusterset, found:
   return { reason: 'outside-schema', text: `no name of the multi-cluster DNS schema; ${schema}` }
 }
 
-function notSynced({ source, isConnected, watchErrors }: ExplainedClusterset): Denial {
+function notSynced({ state, source, isConnected, watchErrors }: ExplainedClusterset): Denial {
   const errors = Object.entries(watchErrors).map(([code, count]) => `${code} (${count} times)`)
   const why = errors.length === 0 ? '' : `; failures so far: ${errors.join(', ')}`
   const how = isConnected ? 'connected' : 'not connected'
   return {
     reason: 'not-synced',
-    text: `the services are not known yet (source ${source}, ${how}${why}): whether the name exists cannot be said`,
+    text: `the services${state === 'partial' ? ' of its namespace' : ''} are not known yet (source ${source}, ${how}${why}): whether the name exists cannot be said`,
   }
 }
 

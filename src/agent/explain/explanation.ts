@@ -116,7 +116,7 @@ export type RouteKind = 'clusterset' | 'own' | 'special' | 'forward' | 'none'
 
 export interface ExplainedClusterset {
   readonly zone: string
-  readonly state: 'unsynced' | 'synced' | 'absent'
+  readonly state: 'unsynced' | 'partial' | 'synced' | 'absent'
   readonly source: 'kubernetes' | 'manifests' | 'none'
   readonly isFromSnapshot: boolean
   readonly isConnected: boolean

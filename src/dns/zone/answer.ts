@@ -47,7 +47,7 @@ export function answerFromZone(zone: Zone, settings: ZoneAnswerSettings, questio
 
   const apexRrsets = apexRrsetsAt(name, apex, ttlSeconds, serverAddresses)
   const rrsets = apexRrsets === undefined ? rrsetsOfServices(zone, name) : NO_RRSETS
-  if (rrsets === undefined && zone.state === 'unsynced') return writer.finish(Rcode.ServFail, 0, NOT_READY)
+  if (rrsets === undefined && !zone.isKnown(name)) return writer.finish(Rcode.ServFail, 0, NOT_READY)
 
   let hasAnswer = false
   if (rrsets !== undefined && question.type === RecordType.ANY) {

@@ -10,9 +10,10 @@ import { PORT_OCTETS, type Rrset, type ServiceKey, type ServiceRecords } from '.
 
 /**
  * What the zone may say about a name it does not know.
- * `unsynced`: nothing yet (SERVFAIL); `synced` and `absent` (no such kinds in the API): it does not exist (NXDOMAIN).
+ * `unsynced`: nothing yet (SERVFAIL); `synced` and `absent` (no such kinds in the API): it does not exist (NXDOMAIN);
+ * `partial`: it does not exist, unless it is of a namespace that is not known yet (SERVFAIL).
  */
-export type ZoneState = 'unsynced' | 'synced' | 'absent'
+export type ZoneState = 'unsynced' | 'partial' | 'synced' | 'absent'
 
 const NO_RECORDS: ServiceRecords = new Map()
 
@@ -29,6 +30,8 @@ export class Zone {
   /** Services per `<namespace>.svc`: what makes that name exist. */
   readonly #namespaces = new Map<RelativeName, number>()
   #state: ZoneState = 'unsynced'
+  /** `<namespace>.svc` of those that are not known, while the state is `partial`. */
+  #missing: ReadonlySet<RelativeName> = new Set()
   #serial: number
   #nameCount = 0
 
@@ -41,8 +44,25 @@ export class Zone {
     return this.#state
   }
 
-  set state(state: ZoneState) {
+  set state(state: Exclude<ZoneState, 'partial'>) {
     this.#state = state
+    this.#missing = new Set()
+  }
+
+  /** All is known but what is in these namespaces. */
+  becomePartial(missing: readonly string[]): void {
+    this.#state = 'partial'
+    this.#missing = new Set(missing.map((namespace) => nameOfNamespace(namespace) ?? ''))
+  }
+
+  /** Whether it can be said of every name that it does not exist. */
+  get isWhole(): boolean {
+    return this.#state === 'synced' || this.#state === 'absent'
+  }
+
+  /** Whether a name that is not found does not exist; else that cannot be said yet. */
+  isKnown(name: RelativeName): boolean {
+    return this.isWhole || (this.#state === 'partial' && !this.#missing.has(lastLabels(name, NAMESPACE_LABELS) ?? ''))
   }
 
   /** The SOA serial: it grows with every change (RFC 1982 arithmetic). */
@@ -72,7 +92,7 @@ export class Zone {
 
   /** The rrsets at a name of a service: none where it exists without data, undefined where it does not exist. */
   find(name: RelativeName): readonly Rrset[] | undefined {
-    const service = serviceOf(name)
+    const service = lastLabels(name, SERVICE_LABELS)
     return service === undefined ? undefined : this.#records.get(service)?.get(name)
   }
 
@@ -124,7 +144,7 @@ export class Zone {
   }
 
   #countNamespace(service: ServiceKey, step: 1 | -1, changed: RelativeName[]): void {
-    const name = relativeName([service.slice(0, service.indexOf('/')), 'svc'])
+    const name = nameOfNamespace(service.slice(0, service.indexOf('/')))
     if (name === undefined) return
     const before = this.#namespaces.get(name) ?? 0
     if (before + step === 0) this.#namespaces.delete(name)
@@ -139,16 +159,22 @@ function nameOf(service: ServiceKey): RelativeName {
   return relativeName([service.slice(at + 1), service.slice(0, at), 'svc']) ?? ''
 }
 
-/** Labels of a service's name. */
-const SERVICE_LABELS = 3
+/** `<namespace>.svc` */
+function nameOfNamespace(namespace: string): RelativeName | undefined {
+  return relativeName([namespace, 'svc'])
+}
 
-/** The last three labels of a name: the service it would belong to; undefined when it has fewer. */
-function serviceOf(name: RelativeName): RelativeName | undefined {
+/** Labels of a service's name, and of a namespace's. */
+const SERVICE_LABELS = 3
+const NAMESPACE_LABELS = 2
+
+/** The last labels of a name: the service or namespace it would belong to; undefined when it has fewer. */
+function lastLabels(name: RelativeName, count: number): RelativeName | undefined {
   let labels = 0
   for (let at = 0; at < name.length; at += name.charCodeAt(at) + 1) labels++
-  if (labels < SERVICE_LABELS) return undefined
+  if (labels < count) return undefined
   let at = 0
-  for (let left = labels - SERVICE_LABELS; left > 0; left--) at += name.charCodeAt(at) + 1
+  for (let left = labels - count; left > 0; left--) at += name.charCodeAt(at) + 1
   return name.slice(at)
 }
 

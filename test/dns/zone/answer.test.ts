@@ -13,6 +13,8 @@ const SETTINGS: VectorSettings = {
   submariner: false,
   localClusterId: undefined,
   state: 'synced',
+  namespaces: [],
+  missing: [],
   serverAddresses: [],
 }
 const [APEX_SETTINGS] = answerSettingsOf(SETTINGS) as [ReturnType<typeof answerSettingsOf>[0]]

@@ -13,6 +13,7 @@ const tables = [
   'submariner',
   'submariner-off',
   'unsynced',
+  'partial',
   'absent',
 ]
 
