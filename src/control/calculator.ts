@@ -10,6 +10,7 @@ import type { Ignored } from './records/ignored.ts'
 import { LargeHeadless } from './records/large-headless.ts'
 import { nameOfService } from './records/names.ts'
 import { type RecordSettings, recordsOf, type ServiceFacts } from './records/records-of.ts'
+import { ON_DEMAND_NAMES_MAX, RecordsOnDemand } from './records/records-on-demand.ts'
 
 /** Addresses of endpoints, and ports of each, from which on a headless service is large: calculating fewer takes a part of a turn. */
 export const LARGE_FROM_RECORDS = 2_000
@@ -26,6 +27,8 @@ export interface Calculation {
         readonly records: ServiceRecords | undefined
         /** Names whose answers changed, where that is known; undefined: compare. */
         readonly changed: RelativeName[] | undefined
+        /** When the zone has taken them: what can be made again need not be kept. */
+        release?(): void
       }
     | undefined
 }
@@ -63,7 +66,21 @@ export class Calculator {
     this.#large.delete(service)
     const { records, ignored } = recordsOf(facts, this.#settings)
     this.#parts.onIgnored(service, ignored)
-    return { isWhole: true, publication: { records, changed: undefined } }
+    if (records === undefined || records.size > ON_DEMAND_NAMES_MAX) {
+      return { isWhole: true, publication: { records, changed: undefined } }
+    }
+    const onDemand = new RecordsOnDemand(facts, this.#settings, records)
+    const before = this.#parts.published(service)
+    // Who asked for the former ones will ask for these.
+    if (before instanceof RecordsOnDemand && before.isMade) {
+      return { isWhole: true, publication: { records: onDemand, changed: undefined } }
+    }
+    const release = (): void => {
+      onDemand.release()
+      // The comparison made them, and where nothing changed they are still those of the zone.
+      if (before instanceof RecordsOnDemand) before.release()
+    }
+    return { isWhole: true, publication: { records: onDemand, changed: undefined, release } }
   }
 
   #isLarge(service: ServiceKey, { import: serviceImport, slices }: ServiceFacts): boolean {

@@ -175,6 +175,7 @@ export class Publisher {
         records !== undefined && publication.changed !== undefined
           ? zone.renew(service, records, publication.changed)
           : zone.replace(service, records)
+      publication.release?.()
       if (names.length === 0) return isWhole
       for (const name of names) changed.push(name)
       this.#publications++

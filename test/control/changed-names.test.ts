@@ -11,6 +11,7 @@ import { ObjectIntake } from '../../src/control/object-intake.ts'
 import { ObjectStore } from '../../src/control/object-store.ts'
 import { Publisher } from '../../src/control/publisher.ts'
 import { recordsOf } from '../../src/control/records/records-of.ts'
+import { RecordsOnDemand } from '../../src/control/records/records-on-demand.ts'
 import { Turns } from '../../src/control/turns.ts'
 import { nameFromText, type RelativeName, relativeName } from '../../src/dns/wire/name.ts'
 import { RecordClass, RecordType } from '../../src/dns/wire/record-type.ts'
@@ -67,6 +68,7 @@ function stage(largeFromRecords?: number, isSpent = false) {
     intake,
     saying,
     calculator,
+    zone,
     /** Everything the zone says about a name, in no order. */
     meaning: (name: RelativeName): string => meaningOf(zone, name),
     /** What a zone made at once of the same objects says. */
@@ -155,6 +157,11 @@ const NAMESPACES: ReadonlySet<RelativeName> = new Set(
 
 const isNamespace = (name: RelativeName): boolean => NAMESPACES.has(name)
 
+function isMade(zone: Zone, service: string): boolean {
+  const records = zone.recordsOf(service)
+  return !(records instanceof RecordsOnDemand) || records.isMade
+}
+
 suite('names that changed', () => {
   for (const seed of [1, 2, 3, 4, 5]) {
     test(`are told all and no others, whatever changes (seed ${seed})`, () => {
@@ -221,6 +228,46 @@ suite('names that changed', () => {
       })
     }
   }
+
+  for (const seed of [1, 2, 3, 4, 5]) {
+    test(`are the same whether anybody asks between two changes or not (seed ${seed})`, () => {
+      const [asked, unasked] = [stage(), stage()]
+      const random = randomFrom(seed)
+      const names = everyName()
+      for (let step = 0; step < 150; step++) {
+        const object = objectFrom(random)
+        const kind = object.kind === 'ServiceImport' ? 'serviceImport' : 'endpointSlice'
+        const isRemoved = random() < 0.3
+        for (const { intake } of [asked, unasked]) {
+          if (isRemoved) intake.remove(kind, `${object.metadata.namespace}/${object.metadata.name}`)
+          else intake.put(kind, object)
+        }
+        const told = asked.settle()
+        assert.deepEqual([...unasked.settle()].sort(), [...told].sort(), `step ${step}`)
+        assert.deepEqual([unasked.zone.nameCount, unasked.zone.serial], [asked.zone.nameCount, asked.zone.serial])
+        const made = [...unasked.zone.services()].filter((key) => isMade(unasked.zone, key))
+        assert.deepEqual(made, [], `step ${step}: nobody asked for them`)
+        for (const name of names) assert.equal(asked.meaning(name), asked.meaningAtOnce(name), `step ${step}`)
+      }
+      for (const name of names) assert.equal(unasked.meaning(name), asked.meaning(name))
+    })
+  }
+
+  test('a service that was asked for has its records at hand after the next change, too; others are made when somebody asks', () => {
+    const { intake, zone, settle, meaning } = stage()
+    for (const service of ['a', 'b']) {
+      intake.put('serviceImport', headless(service, 'one'))
+      intake.put('endpointSlice', slice(`${service}-1`, service, ['10.1.0.1'], 'one'))
+    }
+    settle()
+    assert.deepEqual([isMade(zone, 'one/a'), isMade(zone, 'one/b')], [false, false])
+    assert.match(meaning(relativeName(['10-1-0-1', 'east', 'a', 'one', 'svc'])!), /^1 /)
+    assert.deepEqual([isMade(zone, 'one/a'), isMade(zone, 'one/b')], [true, false])
+    for (const service of ['a', 'b']) intake.put('endpointSlice', slice(`${service}-1`, service, ['10.1.0.2'], 'one'))
+    settle()
+    assert.deepEqual([isMade(zone, 'one/a'), isMade(zone, 'one/b')], [true, false])
+    assert.equal(meaning(relativeName(['10-1-0-1', 'east', 'b', 'one', 'svc'])!), 'none, namespace false')
+  })
 
   test('the zone itself has none: what it says of itself hangs on no service', () => {
     assert.notEqual(apexRrsetsAt('', APEX, 5, SERVER), undefined)

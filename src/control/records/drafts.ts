@@ -20,7 +20,8 @@ interface Draft {
 }
 
 export class Drafts {
-  readonly #drafts = new Map<RelativeName, Draft>()
+  /** What is built takes the place of its draft: a second table of a service's names would be the larger part of the garbage. */
+  readonly #drafts = new Map<RelativeName, Draft | readonly Rrset[]>()
   readonly #nameOctetsMax: number
   readonly #ignored: IgnoredList
 
@@ -39,7 +40,7 @@ export class Drafts {
 
   /** Makes the name exist, with or without records. */
   add(name: RelativeName): Draft {
-    const known = this.#drafts.get(name)
+    const known = this.#drafts.get(name) as Draft | undefined
     if (known !== undefined) return known
     const draft = { addresses: undefined, services: undefined }
     this.#drafts.set(name, draft)
@@ -65,12 +66,13 @@ export class Drafts {
     draft.services.add(service)
   }
 
-  /** The records; every service of any name is also one of `serviceName`. */
+  /** The records, and the end of the drafts; every service of any name is also one of `serviceName`. */
   build(serviceName: RelativeName): ServiceRecords {
-    const all = this.#drafts.get(serviceName)?.services
+    const drafts = this.#drafts as Map<RelativeName, Draft>
+    const records = this.#drafts as Map<RelativeName, readonly Rrset[]>
+    const all = drafts.get(serviceName)?.services
     const allServices = all === undefined ? undefined : rrsetOfServices(all)
-    const records = new Map<RelativeName, readonly Rrset[]>()
-    for (const [name, { addresses, services }] of this.#drafts) {
+    drafts.forEach(({ addresses, services }, name) => {
       const rrsets: Rrset[] = addresses === undefined ? [] : rrsetsOfAddresses(addresses)
       if (services !== undefined) {
         // As many as all means the same ones: a service with one port, which is most of them, keeps them once.
@@ -78,19 +80,18 @@ export class Drafts {
         rrsets.push(isAll && allServices !== undefined ? allServices : rrsetOfServices(services))
       }
       records.set(name, rrsets.length === 0 ? NO_RRSETS : rrsets)
-    }
+    })
     return records
   }
 }
 
 function rrsetsOfAddresses(addresses: Iterable<Address>): Rrset[] {
   const all: readonly Address[] = Array.isArray(addresses) ? addresses : [...addresses]
-  const ipv4 = all.filter(isIpv4)
   // Mostly there is one family, and the list can stay what it is.
-  if (ipv4.length === all.length) return [{ type: RecordType.A, rdata: all, rdataStart: '' }]
-  if (ipv4.length === 0) return [{ type: RecordType.AAAA, rdata: all, rdataStart: '' }]
+  if (all.every(isIpv4)) return [{ type: RecordType.A, rdata: all, rdataStart: '' }]
+  if (!all.some(isIpv4)) return [{ type: RecordType.AAAA, rdata: all, rdataStart: '' }]
   return [
-    { type: RecordType.A, rdata: ipv4, rdataStart: '' },
+    { type: RecordType.A, rdata: all.filter(isIpv4), rdataStart: '' },
     { type: RecordType.AAAA, rdata: all.filter((address) => !isIpv4(address)), rdataStart: '' },
   ]
 }
