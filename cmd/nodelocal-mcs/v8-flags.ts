@@ -14,5 +14,8 @@ setFlagsFromString('--heap-growing-percent=50')
 // The young generation is a MiB or two: to hand that to four threads costs more than to sweep it, and where the cores are taken
 // the event loop waits for the slowest of them.
 setFlagsFromString('--no-parallel-scavenge')
+// While the whole heap is marked, in steps, V8 puts off all sweeping of the young generation, which then holds several MiB when
+// the collection ends, and moves them in one pause: 12 to 23 ms at the first sync of 10,000 services, and 6 to 8 this way.
+setFlagsFromString('--no-separate-gc-phases')
 // Threads that begin from now on have a function `gc`: each sweeps its heap once, when it has started (host/sweep-heap.ts).
 setFlagsFromString('--expose-gc')
