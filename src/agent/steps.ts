@@ -1,5 +1,6 @@
 /** Named steps, one after another, each with the reason why it stands where it does. */
 
+import { setImmediate } from 'node:timers/promises'
 import type { Log } from '../observe/log.ts'
 import { textOf } from './error-text.ts'
 
@@ -20,11 +21,15 @@ const STEP_MS_MAX = 10_000
 /** The same from the moment on when somebody asks a second time. Enough to take rules and interface away. */
 const HURRIED_STEP_MS_MAX = 1_000
 
-/** Runs the steps until one fails, or `isOver`; what fails is passed on. */
+/**
+ * Runs the steps until one fails, or `isOver`; what fails is passed on. The event loop has its turn between two of them: whoever
+ * asks what one has opened does not wait for all that follow.
+ */
 export async function runSteps(steps: readonly Step[], isOver: () => boolean): Promise<void> {
   for (const { run } of steps) {
     if (isOver()) return
     await run()
+    await setImmediate()
   }
 }
 

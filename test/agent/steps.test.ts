@@ -1,8 +1,8 @@
-/** The steps of a stop: each is run, whatever becomes of the others. */
+/** The steps of a start, which let others have their turn, and of a stop: each is run, whatever becomes of the others. */
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { runAllSteps, type StopStep } from '../../src/agent/steps.ts'
+import { runAllSteps, runSteps, type StopStep } from '../../src/agent/steps.ts'
 import { createLog } from '../../src/observe/log.ts'
 
 const never = (): Promise<void> => Promise.withResolvers<void>().promise
@@ -16,6 +16,29 @@ async function run(steps: readonly StopStep[], hurry: AbortSignal): Promise<{ wh
     return { what: what!, error: error! }
   })
 }
+
+suite('the steps of a start', () => {
+  test('leave the event loop its turn in between: what one opened is served before the next', async () => {
+    const seen: string[] = []
+    const steps = ['first', 'second'].map((name) => ({
+      name,
+      run: () => {
+        seen.push(name)
+        setImmediate(() => seen.push(`served after the ${name}`))
+      },
+    }))
+    await runSteps(steps, () => false)
+    assert.deepEqual(seen, ['first', 'served after the first', 'second', 'served after the second'])
+  })
+
+  test('end when it is over, in whatever turn that was said', async () => {
+    const seen: string[] = []
+    let isOver = false
+    const first = { name: 'first', run: () => void setImmediate(() => (isOver = true)) }
+    await runSteps([first, { name: 'second', run: () => void seen.push('second') }], () => isOver)
+    assert.deepEqual(seen, [])
+  })
+})
 
 suite('the steps of a stop', () => {
   test('are all run when one throws, rejects, or never ends, and each failure is told', {
