@@ -2,7 +2,8 @@
  * How long turns of the event loop take: what a query may have to wait for before its own turn comes.
  *
  * Every turn is measured, at its end. A timer that looks, as prom-client's does, misses what begins and ends between two looks,
- * and wakes an idle process at each. Not seen here: that the process waits for a CPU while it has nothing to do.
+ * and wakes an idle process at each. Not seen here: that the process waits for a CPU while it has nothing to do, and what callbacks
+ * of sockets do, for libuv calls them while it polls; the benches look at those with a timer (bench/load/turn-recorder.ts).
  */
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'
