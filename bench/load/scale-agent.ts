@@ -102,7 +102,11 @@ export async function startScaleApi(...args: readonly number[]): Promise<ScaleAp
   const api = spawn('nice', ['-n', '19', process.execPath, '--v8-pool-size=1', script, ...args.map(String)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
-  const lines = createInterface({ input: api.stdout! })[Symbol.asyncIterator]()
-  const nextLine = async (): Promise<string> => String((await lines.next()).value)
+  const lines = createInterface({ input: api.stdout })[Symbol.asyncIterator]()
+  const nextLine = async (): Promise<string> => {
+    const { value, done } = await lines.next()
+    if (done === true) throw new Error('the API server has ended')
+    return value
+  }
   return { api, kubeconfig: await nextLine(), sentMs: async () => Number(await nextLine()) / NANOSECONDS_PER_MS }
 }

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import fc from 'fast-check'
+import { array, assert as assertProperty, integer, property, record } from 'fast-check'
 import { GradualMap } from '../../../src/control/records/gradual-map.ts'
 
 suite('a gradual map', () => {
   test('holds what a Map holds, whatever was done to it', () => {
-    const key = fc.integer({ min: 0, max: 3_000 }).map((n) => `pod-${n}`)
-    const step = fc.record({ key, isSet: fc.integer({ min: 0, max: 3 }).map((n) => n > 0), value: fc.integer() })
-    fc.assert(
-      fc.property(fc.array(step, { minLength: 0, maxLength: 4_000, size: 'max' }), (steps) => {
+    const key = integer({ min: 0, max: 3_000 }).map((n) => `pod-${n}`)
+    const step = record({ key, isSet: integer({ min: 0, max: 3 }).map((n) => n > 0), value: integer() })
+    assertProperty(
+      property(array(step, { minLength: 0, maxLength: 4_000, size: 'max' }), (steps) => {
         const map = new Map<string, number>()
         const gradual = new GradualMap<number>()
         for (const { key: at, isSet, value } of steps) {

@@ -74,8 +74,12 @@ suite('a large headless service', () => {
 
   test('a record that several slices tell goes with the last of them, whatever was there before it', () => {
     const large = begin()
-    const [one, other, third] = ['one', 'other', 'third'].map((name) => ({ ...sliceOf(40, 3), name }))
-    for (const slices of [[one!], [one!, other!], [one!, other!, third!], [other!, third!], [third!], []]) {
+    const [one, other, third] = [
+      sliceOf(40, 3),
+      { ...sliceOf(40, 3), name: 'db-2' },
+      { ...sliceOf(40, 3), name: 'db-3' },
+    ]
+    for (const slices of [[one], [one, other], [one, other, third], [other, third], [third], []]) {
       followInTurns(large, slices)
       assert.deepEqual(meaningOf(large.records), atOnce(slices), `${slices.length} slices`)
     }
