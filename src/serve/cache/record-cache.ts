@@ -3,10 +3,12 @@
  *
  * node-cache holds the answers and forgets them when even their stale time is over; this file adds the bound. It knows an
  * answer by its place in a table (`record-cache-table.ts`) and not by its key: a new string as a key of an object costs
- * V8 several times what a number does, and 2,000 new names a second were a seventh of a miss. Eviction is SIEVE: entries stand in the order they came, a hand walks from the oldest to the newest, an entry that was asked
- * for since the hand last passed stays and loses its mark, the first one without a mark goes; one that the packet cache
- * answers for counts as asked for. A flood of random names
- * therefore sweeps itself out and leaves the names the node keeps asking for. One insertion moves the hand at most
+ * V8 several times what a number does, and 2,000 new names a second were a seventh of a miss.
+ *
+ * Eviction is SIEVE: entries stand in the order they came, a hand walks from the oldest to the newest, an entry that was
+ * asked for since the hand last passed stays and loses its mark, the first one without a mark goes; one that the packet
+ * cache answers for counts as asked for. A flood of random names therefore sweeps itself out and leaves the names the
+ * node keeps asking for. One insertion moves the hand at most
  * `HAND_STEPS_MAX` entries on, then takes what it stands on: the work of an insertion is bounded too.
  */
 
