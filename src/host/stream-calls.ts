@@ -1,5 +1,6 @@
 /**
- * What Node's TCP sockets are not asked for, on their descriptors: sending without a detour, acknowledging at once.
+ * What Node's TCP sockets are not asked for, on their descriptors: sending without a detour, acknowledging at once, accepting
+ * all that wait.
  *
  * A write through Node's streams takes several objects and callbacks; that was a sixth of the event loop's own time for a miss.
  *
@@ -17,7 +18,7 @@ const SO_SNDBUF = 7
 const SO_RCVBUF = 8
 const ON = new Uint8Array(new Int32Array([1]).buffer)
 
-type StreamCalls = Pick<DatagramCalls, 'setOption' | 'sendOctets'>
+type StreamCalls = Pick<DatagramCalls, 'setOption' | 'sendOctets' | 'accept' | 'close'>
 
 let calls: StreamCalls | undefined
 
@@ -31,6 +32,18 @@ export function acknowledgeNow(descriptor: number): void {
 export function sendNow(descriptor: number, octets: Uint8Array, count: number): number {
   calls ??= loaded()
   return Math.max(0, calls.sendOctets(descriptor, octets, count))
+}
+
+/** The descriptor of the next connection that waits at a listening one; negative where none does, or it cannot be had. */
+export function acceptNow(listening: number): number {
+  calls ??= loaded()
+  return calls.accept(listening)
+}
+
+/** Closes a descriptor that nothing of Node's has taken. */
+export function closeNow(descriptor: number): void {
+  calls ??= loaded()
+  calls.close(descriptor)
 }
 
 /** Octets that the kernel keeps of a stream, at most. */
@@ -51,6 +64,6 @@ function loaded(): StreamCalls {
     return datagramCalls()
   } catch {
     // Said at the start: `udp-implementation` tells why the library is not there.
-    return { setOption: () => 0, sendOctets: () => 0 }
+    return { setOption: () => 0, sendOctets: () => 0, accept: () => -1, close: () => 0 }
   }
 }

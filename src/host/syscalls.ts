@@ -78,6 +78,8 @@ export interface DatagramCalls {
   /** HOT. `headers`: an array of `struct mmsghdr`. Never waits. Messages received. */
   receiveMessages(descriptor: number, headers: Uint8Array, count: number): number
   connect(descriptor: number, address: Uint8Array): number
+  /** The descriptor of a connection that waits at a listening one, if any does: it blocks nobody and no program inherits it. */
+  accept(descriptor: number): number
   /** HOT. Octets of one datagram, or of a stream, that came into `octets`; without waiting. */
   receiveOctets(descriptor: number, octets: Uint8Array): number
   /** HOT. Octets of a stream or of one datagram that the kernel took, without waiting. */
@@ -124,6 +126,7 @@ export const EPOLL_DATA_AT = process.arch === 'x64' ? 4 : 8
 
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000
 const CLOEXEC = 0o2000000
+const NONBLOCK_CLOEXEC = 0o4000 | CLOEXEC
 const EVENT_FLAGS = 0o2000000 | 0o4000
 const EPOLL_CTL_ADD = 1
 const EPOLL_CTL_DEL = 2
@@ -148,6 +151,7 @@ export function datagramCalls(): DatagramCalls {
   const send = library.func('int64_t send(int descriptor, const uint8_t *octets, uint64_t count, int flags)')
   const recv = library.func('int64_t recv(int descriptor, void *octets, uint64_t count, int flags)')
   const connect = library.func('int connect(int descriptor, const uint8_t *address, uint32_t length)')
+  const accept4 = library.func('int accept4(int descriptor, void *address, void *length, int flags)')
   const epollCreate = library.func('int epoll_create1(int flags)')
   const epollControl = library.func('int epoll_ctl(int poll, int operation, int descriptor, void *event)')
   const epollWait = library.func('int epoll_wait(int poll, void *events, int count, int timeout)')
@@ -171,6 +175,7 @@ export function datagramCalls(): DatagramCalls {
     receiveMessages: (descriptor, headers, count) => orError(recvmmsg(descriptor, headers, count, MSG_DONTWAIT, null)),
     sendMessages: (descriptor, headers, count) => orError(sendmmsg(descriptor, headers, count, MSG_DONTWAIT)),
     connect: (descriptor, address) => orError(connect(descriptor, address, address.length)),
+    accept: (descriptor) => orError(accept4(descriptor, null, null, NONBLOCK_CLOEXEC)),
     receiveOctets: (descriptor, octets) => orError(recv(descriptor, octets, octets.length, MSG_DONTWAIT)),
     sendOctets: (descriptor, octets, count) => orError(send(descriptor, octets, count, MSG_DONTWAIT | MSG_NOSIGNAL)),
     createPoll: () => orError(epollCreate(CLOEXEC)),

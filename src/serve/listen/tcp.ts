@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { createServer, isIPv6, type Server, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { boundBuffers } from '../../host/stream-calls.ts'
+import { acceptNow, boundBuffers, closeNow } from '../../host/stream-calls.ts'
 import type { Listener, QueryHandler } from '../query-handler.ts'
 import { descriptorsOf } from './descriptor.ts'
 import { familyOf, type ListenAddress, listenError, serverName } from './listen-address.ts'
@@ -26,6 +26,9 @@ export interface TcpListenerParts {
 
 /** Connections that the kernel may hold for us to accept; it cuts this to net.core.somaxconn. */
 const BACKLOG = 1024
+
+/** Connections taken in one turn of the event loop; the rest in the next. */
+const ACCEPTS_MAX = 128
 
 /** The part of the time to stop that a connection has for a good moment to end; the rest is for its last responses. */
 const FINISH_PART = 0.7
@@ -88,12 +91,38 @@ class TcpListener implements Listener {
     // Connections have the buffers of the socket that accepted them.
     for (const descriptor of descriptorsOf(server)) boundBuffers(descriptor, this.#limits.kernelOctets)
     server.on('error', () => counts.refused.acceptFailed++)
-    server.on('connection', (socket) => this.#admit(socket))
+    server.on('connection', (socket) => {
+      this.#admit(socket)
+      this.#acceptMore()
+    })
   }
 
   stop(drainMs: number): Promise<void> {
     this.#stopped ??= this.#drainAndClose(drainMs)
     return this.#stopped
+  }
+
+  /**
+   * libuv takes one connection a turn. Where others have the cores a turn takes long, and the queries of the last of twenty clients
+   * waited for seconds.
+   */
+  #acceptMore(): void {
+    const [listening] = this.descriptors
+    if (listening === undefined) return
+    for (let accepted = 1; accepted < ACCEPTS_MAX; accepted++) {
+      const descriptor = acceptNow(listening)
+      // Nobody waits; or there is no room for descriptors, which the next turn says as an error of the server.
+      if (descriptor < 0) return
+      let socket: Socket
+      try {
+        socket = socketOf(descriptor)
+      } catch {
+        closeNow(descriptor)
+        this.#counts.refused.acceptFailed++
+        continue
+      }
+      this.#admit(socket)
+    }
   }
 
   #admit(socket: Socket): void {
@@ -165,7 +194,7 @@ class TcpListener implements Listener {
   }
 
   adopt(descriptor: number): void {
-    this.#admit(new Socket({ fd: descriptor, allowHalfOpen: true }))
+    this.#admit(socketOf(descriptor))
   }
 
   async #drainAndClose(drainMs: number): Promise<void> {
@@ -199,6 +228,11 @@ class TcpListener implements Listener {
     for (const connection of this.#connections) sum += connection.octetsRead
     return sum
   }
+}
+
+/** Node's socket for a connection that Node has not accepted. */
+function socketOf(descriptor: number): Socket {
+  return new Socket({ fd: descriptor, allowHalfOpen: true }).setNoDelay(true)
 }
 
 /** Closes at once, with a reset: the client's kernel shall not keep the connection half open. */

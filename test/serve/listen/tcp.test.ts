@@ -34,6 +34,19 @@ suite('tcp listener', () => {
     })
   }
 
+  test('takes all connections that wait in one turn of the event loop, and answers each', async (t) => {
+    const { client, counts } = await benchOf(t, echo)
+    const clients = Array.from({ length: 30 }, client)
+    for (const [i, asking] of clients.entries()) asking.ask(`query ${i}`)
+    while (counts.tcp.connectionsAccepted === 0) await new Promise((resolve) => void setImmediate(resolve))
+    assert.equal(counts.tcp.connectionsAccepted, 30)
+    await until(() => clients.every(({ responses }) => responses.length === 1))
+    assert.deepEqual(
+      clients.map(({ responses }) => responses[0]),
+      clients.map((_, i) => `query ${i}`),
+    )
+  })
+
   test('takes a message that comes octet by octet', async (t) => {
     const { client } = await benchOf(t, echo)
     const asking = client()
