@@ -28,6 +28,7 @@ import {
   type UpstreamAddress,
 } from './exchange.ts'
 import { matchingResponse } from './response-match.ts'
+import { secureContextOf } from './tls-context.ts'
 
 /** Queries under way on one connection, given-up ones included: far below the ids there are, so that drawing one is quick. */
 export const PIPELINE_MAX = 1_000
@@ -203,8 +204,7 @@ export class TcpConnection {
         ...options,
         // An address is no name for SNI (RFC 6066 section 3); the certificate is then checked against the address.
         ...(name === undefined || isIP(name) !== 0 ? {} : { servername: name }),
-        ...(certificateAuthorities === undefined ? {} : { ca: [...certificateAuthorities()] }),
-        minVersion: 'TLSv1.2',
+        secureContext: secureContextOf(certificateAuthorities),
         ALPNProtocols: ['dot'],
         rejectUnauthorized: true,
       },
